@@ -1,0 +1,120 @@
+"""What comes in from a platform, in the platform's words translated once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadKey:
+    """Where something is: in a thread, a channel or a workspace. An empty field means "all of it".
+
+    `thread == ""` is the channel itself (a DM, or a channel with inline replies);
+    `channel == ""` is the workspace. A conversation lives at a key; a persona is set on a key.
+    """
+
+    platform: str
+    workspace: str
+    channel: str = ""
+    thread: str = ""
+
+    def scopes(self) -> tuple[ThreadKey, ...]:
+        """This key and those that it inherits from, narrowest first: thread, channel, workspace."""
+        wider = (self, replace(self, thread=""), replace(self, channel="", thread=""))
+        return tuple(dict.fromkeys(wider))
+
+    def in_thread(self, thread: str) -> ThreadKey:
+        """The key of a thread in this channel."""
+        return replace(self, thread=thread)
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.platform, self.workspace, self.channel, self.thread))
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who did it. `is_admin`: may change personas here, as the platform's own permissions say."""
+
+    id: str
+    name: str
+    is_admin: bool = False
+    is_bot: bool = False
+    is_self: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file on a message. `content_type` and `size` (bytes) are claims; `load` gets the bytes."""
+
+    name: str
+    content_type: str
+    size: int
+    load: Callable[[], Awaitable[bytes]] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """Somebody wrote something. In `text` platform escapes are undone, the bot's mention is out."""
+
+    key: ThreadKey  # where it was posted; `thread` is "" for a message in the channel itself
+    id: str  # the platform's own id; also the id of a thread opened from it
+    author: Author
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    is_dm: bool = False
+    mentions_bot: bool = False
+    mentions_bot_role: bool = False
+    mentions_everyone: bool = False
+    replies_to_bot: bool = False
+    addresses_other: bool = False  # opens by addressing somebody else ("@ana can you ...")
+    at: datetime = field(default_factory=_now)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEdited:
+    """The text of a message is another now."""
+
+    key: ThreadKey
+    id: str
+    author: Author
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDeleted:
+    """A message is gone."""
+
+    key: ThreadKey
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandInvoked:
+    """A command: `name` as in `commands.COMMANDS` ("persona set"), `args` by parameter name."""
+
+    key: ThreadKey
+    author: Author
+    name: str
+    args: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPressed:
+    """A button under a reply."""
+
+    key: ThreadKey
+    author: Author
+    action: Literal["stop", "regenerate"]
+    turn_id: int
+
+
+Inbound: TypeAlias = (
+    MessageReceived | MessageEdited | MessageDeleted | CommandInvoked | ControlPressed
+)

@@ -1,0 +1,1 @@
+"""The in-process batcher: many conversations, one forward pass; knows nothing of chat."""

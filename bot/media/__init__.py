@@ -1,0 +1,1 @@
+"""Pictures: sniff, decode within limits, normalise."""
