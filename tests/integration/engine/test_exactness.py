@@ -1,0 +1,176 @@
+"""Greedy float32 replies are `generate()`'s, token for token, whatever the batcher does.
+
+What it does is drawn at random: who joins when, how long prompts are, pictures, shared prefixes,
+chunk sizes, block sizes, pools so small that sequences are preempted and cached blocks evicted,
+cancellations in the middle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bot.engine.api import Message, Text
+from tests.support import models
+from tests.support.engine import PICTURES, Ask, Rig
+
+WORDS = ["the user", "model", "a b c", "<end_of_turn>", "é", "x", "\n\n", "hello there"]
+PERSONAS = ["", "You are the user.", "You are a model of the user and more than that."]
+
+
+@pytest.fixture(scope="module")
+def seeing() -> Rig:
+    torch.set_num_threads(2)
+    return Rig(models.tiny_seeing_model(), sees=True)
+
+
+@pytest.fixture(scope="module")
+def blind() -> Rig:
+    torch.set_num_threads(2)
+    return Rig(models.tiny_text_model(), sees=False)
+
+
+def text(draw: Any) -> Text:
+    return Text(" ".join(draw(st.lists(st.sampled_from(WORDS), max_size=8))))
+
+
+@st.composite
+def conversation(draw: Any, sees: bool) -> list[Message]:
+    persona = draw(st.sampled_from(PERSONAS))
+    messages = [Message("system", (Text(persona),))] if persona else []
+    for _ in range(draw(st.integers(0, 1))):
+        messages += [Message("user", (text(draw),)), Message("assistant", (text(draw),))]
+    parts: list[Any] = [text(draw)]
+    for _ in range(draw(st.integers(0, 2)) if sees else 0):
+        parts += [draw(st.sampled_from(list(PICTURES.values()))), text(draw)]
+    return [*messages, Message("user", tuple(parts))]
+
+
+def asks(sees: bool) -> Any:
+    one = st.builds(
+        Ask,
+        messages=conversation(sees),
+        new=st.integers(1, 20),
+        at=st.integers(0, 12),
+        until=st.none() | st.none() | st.integers(3, 20),
+        owner=st.sampled_from("ab"),
+    )
+    return st.lists(one, min_size=1, max_size=5)
+
+
+shape = st.fixed_dictionaries(
+    {
+        "size": st.sampled_from([2, 4, 16]),
+        "running": st.integers(1, 5),
+        "step": st.sampled_from([6, 17, 64]),
+        "reuse": st.booleans(),
+    }
+)
+slow = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@slow
+@given(asks(sees=True), shape, st.booleans())
+def test_random_mixes_with_pictures(
+    seeing: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(seeing, wanted, shape, tight)
+
+
+@slow
+@given(asks(sees=False), shape, st.booleans())
+def test_random_mixes_text_only(
+    blind: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(blind, wanted, shape, tight)
+
+
+def check(rig: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool) -> None:
+    longest = max(len(rig.tokenizer.prompt(a.messages).ids) + a.new for a in wanted)
+    room = longest + rig.window + shape["step"] if tight else 4000
+    rig.build(blocks=-(-room // shape["size"]) + 2, **shape)
+    rig.run(wanted)
+    assert rig.free()
+    rig.check(wanted)
+
+
+def user(*parts: Any) -> Message:
+    return Message("user", tuple(Text(p) if isinstance(p, str) else p for p in parts))
+
+
+def test_preemption_and_eviction_happen_and_change_nothing(blind: Rig) -> None:
+    """Six long replies in a pool that holds two."""
+    wanted = [Ask([user("the user " * 5 + str(i))], new=40, at=i) for i in range(6)]
+    rig = blind
+    longest = max(len(rig.tokenizer.prompt(a.messages).ids) for a in wanted) + 40
+    rig.build(size=4, blocks=longest // 4 * 2, running=6, step=32)
+    rig.run(wanted)
+    assert sum(a.sequence.preemptions for a in wanted if a.sequence) > 2
+    assert rig.free()
+    rig.check(wanted)
+
+
+def test_next_turn_prefills_only_what_is_new(seeing: Rig) -> None:
+    """With the reply's own ids, everything up to its last block is found; so is the picture."""
+    picture = next(iter(PICTURES.values()))
+    first = [Message("system", (Text(PERSONAS[2]),)), user("look ", picture, " the user" * 6)]
+    seeing.build(size=4, blocks=400, running=4, step=64)
+    one = Ask(first, new=20)
+    seeing.run([one])
+    passes = seeing.vision.passes
+    two = Ask([*first, Message("assistant", (Text("", tuple(one.reply)),)), user("and?")], new=12)
+    seeing.run([two])
+    assert two.sequence is not None
+    assert two.sequence.cached >= len(one.prompt.ids) + len(one.reply) - 1 - 4
+    assert seeing.vision.passes == passes
+    seeing.check([one, two])
+
+
+def test_hit_inside_a_picture(seeing: Rig) -> None:
+    """A prefix may end between two soft tokens of a picture; the rest is computed exactly."""
+    picture = next(iter(PICTURES.values()))
+    for pad in range(4):
+        seeing.build(size=4, blocks=400, running=2, step=64)
+        one = Ask([user("x" * pad, picture)], new=4)
+        two = Ask([user("x" * pad, picture, "other words")], new=8, at=20)
+        seeing.run([one, two])
+        assert two.sequence is not None
+        assert two.sequence.cached > 0
+        seeing.check([one, two])
+
+
+def test_same_ids_but_another_picture_is_no_hit(seeing: Rig) -> None:
+    seeing.build(size=4, blocks=400, running=2, step=64)
+    pair = [Ask([user(p, "what is it?")], new=10, at=i * 20)
+            for i, p in enumerate(list(PICTURES.values())[:2])]  # fmt: skip
+    seeing.run(pair)
+    assert pair[1].sequence is not None
+    assert pair[1].sequence.cached <= pair[1].prompt.spans[0].start
+    seeing.check(pair)
+
+
+def test_hit_deep_behind_the_window(blind: Rig) -> None:
+    """Sliding layers have dropped the start of a long prefix: its end must suffice."""
+    prompt = "the user and the model and " * 12
+    blind.build(size=4, blocks=600, running=2, step=32)
+    one, two = Ask([user(prompt + "a")], new=6), Ask([user(prompt + "b")], new=6, at=30)
+    blind.run([one, two])
+    assert two.sequence is not None
+    # The first sequence went on past the shared part by less than a window, or evicted nothing.
+    assert two.sequence.cached > len(two.prompt.ids) // 2
+    blind.check([one, two])
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_window_is_shorter_than_prompts(sees: bool, seeing: Rig, blind: Rig) -> None:
+    """What the tests above rely on."""
+    rig = seeing if sees else blind
+    kinds = rig.text.config.layer_types
+    assert {"sliding_attention", "full_attention"} == set(kinds)
+    assert rig.window < len(rig.tokenizer.prompt([user("hello there")]).ids)

@@ -1,0 +1,164 @@
+"""Drives scheduler, runner and vision step by step, and compares with `generate()`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bot.engine.api import Image, Message
+from bot.engine.blocks import Group, KVBlocks, Pool
+from bot.engine.prompt import Prompt
+from bot.engine.runner import ModelRunner
+from bot.engine.scheduler import Scheduler, Sequence
+from bot.engine.tokenizer import ChatTokenizer, ImageTokens
+from bot.engine.vision import Vision
+from tests.support import models
+
+TIE = 1e-4  # the reference's two best logits may lie this close together without meaning anything
+
+
+def chat_tokenizer(*, sees: bool) -> ChatTokenizer:
+    tokenizer = models.tiny_tokenizer()
+    boi, eoi, soft = tokenizer.convert_tokens_to_ids([*models.IMAGE, models.SOFT])
+    images = ImageTokens(boi, eoi, soft, models.IMAGE_TOKENS) if sees else None
+    return ChatTokenizer(tokenizer, images, len(tokenizer))
+
+
+@dataclass
+class Ask:
+    """A reply wanted: joins before step `at`, is cancelled before step `until`."""
+
+    messages: list[Message]
+    new: int = 16
+    at: int = 0
+    until: int | None = None
+    owner: str = "a"
+    prompt: Prompt = field(init=False)
+    sequence: Sequence | None = None
+    reply: list[int] = field(default_factory=list)
+
+
+class Rig:
+    """A batcher without threads."""
+
+    def __init__(self, reference: Any, *, sees: bool) -> None:
+        self.reference = reference
+        self.model = copy.deepcopy(reference)
+        self.tokenizer = chat_tokenizer(sees=sees)
+        self.text = self.model.model.language_model if sees else self.model.model
+        self.vision = Vision(self.model, models.tiny_processor().image_processor, 2**20)
+        self.window = self.text.config.sliding_window
+
+    def build(self, *, size: int, blocks: int, running: int, step: int, reuse: bool = True) -> None:
+        """A fresh pool and scheduler. `blocks`: of the full layers' pool."""
+        self.blocks = KVBlocks(
+            size,
+            (Group(None, Pool(blocks)), Group(self.window, Pool(blocks))),
+            step_tokens=max(step, models.IMAGE_TOKENS),
+            reuse=reuse,
+        )
+        self.scheduler = Scheduler(self.blocks, max_running=running, step_tokens=step)
+        images = self.tokenizer.images
+        self.runner = ModelRunner(
+            self.text, self.model.lm_head, self.blocks, images.soft if images else None
+        )
+
+    def run(self, asks: Iterable[Ask]) -> None:
+        """Serve them all; every step is checked for what must always hold."""
+        todo = list(asks)
+        for ask in todo:
+            ask.prompt = self.tokenizer.prompt(ask.messages)
+        step = 0
+        while any(not self._over(ask) for ask in todo):
+            for ask in todo:
+                if ask.sequence is None and ask.at <= step:
+                    ask.sequence = Sequence(
+                        owner=ask.owner,
+                        tokens=list(ask.prompt.ids),
+                        spans=ask.prompt.spans,
+                        max_new=ask.new,
+                        table=self.blocks.table(),
+                        prompt_length=len(ask.prompt.ids),
+                    )
+                    self.scheduler.add(ask.sequence)
+                elif ask.until is not None and self._alive(ask) and ask.until <= step:
+                    assert ask.sequence is not None
+                    ask.reply = ask.sequence.tokens[ask.sequence.prompt_length :]
+                    ask.new = ask.sequence.generated
+                    self.scheduler.remove(ask.sequence)
+            self._step(todo)
+            step += 1
+            assert step < 5000, "no progress"
+        assert self.scheduler.idle
+
+    def free(self) -> bool:
+        """Has every block come back?"""
+        return all(g.pool.available == g.pool.size for g in self.blocks.groups)
+
+    def check(self, asks: Iterable[Ask]) -> None:
+        """Each reply is token for token what `generate()` says alone."""
+        for ask in asks:
+            self._check(ask.prompt, ask.reply)
+
+    def _alive(self, ask: Ask) -> bool:
+        return ask.sequence is not None and not self._over(ask)
+
+    def _over(self, ask: Ask) -> bool:
+        return ask.sequence is not None and len(ask.reply) >= ask.new
+
+    def _step(self, asks: list[Ask]) -> None:
+        chunks = self.scheduler.schedule()
+        if not chunks:
+            assert self.scheduler.idle
+            return
+        result = self.runner.forward(chunks, self._features)
+        assert not result.broken
+        self.scheduler.settle(chunks)
+        for sequence, row in zip(result.sequences, result.logits, strict=True):
+            sequence.tokens.append(int(row.argmax()))
+            if sequence.generated >= sequence.max_new:
+                (ask,) = [a for a in asks if a.sequence is sequence]
+                ask.reply = sequence.tokens[sequence.prompt_length :]
+                self.scheduler.remove(sequence)
+
+    def _features(self, _: Sequence, digest: str) -> torch.Tensor:
+        if (found := self.vision.find(digest)) is None:
+            found = self.vision.compute({digest: self.vision.pixels(PICTURES[digest])})[digest]
+        return found
+
+    def _inputs(self, prompt: Prompt) -> dict[str, Any]:
+        ids = torch.tensor([prompt.ids])
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if prompt.spans:
+            types = torch.zeros_like(ids)
+            for span in prompt.spans:
+                types[0, span.start : span.end] = 1
+            pixels = [self.vision.pixels(PICTURES[s.digest]) for s in prompt.spans]
+            inputs |= {"token_type_ids": types, "pixel_values": torch.stack(pixels)}
+        return inputs
+
+    def _check(self, prompt: Prompt, reply: list[int]) -> None:
+        inputs = self._inputs(prompt)
+        out = self.reference.generate(
+            **inputs,
+            max_new_tokens=max(1, len(reply)),
+            do_sample=False,
+            eos_token_id=None,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        want = out.sequences[0, len(prompt.ids) :].tolist()[: len(reply)]
+        for at, (ours, theirs) in enumerate(zip(reply, want, strict=True)):
+            if ours != theirs:
+                best = out.logits[at][0].float().topk(2)
+                gap = float(best.values[0] - best.values[1])
+                assert gap <= TIE, (at, reply, want, gap)
+                assert ours in best.indices.tolist()
+                return  # from here on both continue different texts
+
+
+PICTURES: dict[str, Image] = {p.digest: p for p in map(models.picture, range(4))}
