@@ -1,0 +1,90 @@
+"""Alembic without its command line: the migrations of this checkout or installation, on a
+connection that is open already. Synchronous; for `AsyncConnection.run_sync`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+
+import bot
+from bot.storage.errors import DatabaseError
+
+#: Any number of our own: PostgreSQL's advisory lock under which one process at a time migrates.
+_LOCK = 0x9A71E7
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are: beside the package `bot`, in a checkout, an image and a wheel.
+
+    Raises:
+        DatabaseError: the installation is incomplete.
+    """
+    folder = Path(bot.__file__).resolve().parents[1] / "migrations"
+    if not (folder / "env.py").is_file():
+        raise DatabaseError(
+            f"the migrations are missing ({folder}): reinstall Parley, or copy the folder "
+            "`migrations` next to the folder `bot`"
+        )
+    return folder
+
+
+def head() -> str:
+    """The newest revision that this Parley knows. Raises DatabaseError if it has none."""
+    revision = ScriptDirectory(str(migrations_folder())).get_current_head()
+    if revision is None:
+        raise DatabaseError(f"there is no migration in {migrations_folder()}: reinstall Parley")
+    return revision
+
+
+def current(connection: Connection) -> str | None:
+    """The revision that the database is at, None if it is empty."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema up to `revision`, in the transaction that `connection` has open.
+
+    Raises:
+        DatabaseError: a newer Parley has been here.
+    """
+    config = _config(connection)
+    _wait_for_others(connection)
+    at = current(connection)
+    if at is not None and not _knows(config, at):
+        raise DatabaseError(
+            f"the database is at revision {at}, which this Parley does not know: it was upgraded "
+            "by a newer one; run that one, or go back to a backup"
+        )
+    command.upgrade(config, revision)
+
+
+def downgrade(connection: Connection, revision: str) -> None:
+    """Take the schema back to `revision` ("base": nothing is left)."""
+    _wait_for_others(connection)
+    command.downgrade(_config(connection), revision)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _knows(config: Config, revision: str) -> bool:
+    try:
+        return ScriptDirectory.from_config(config).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """One migrates at a time. On SQLite BEGIN IMMEDIATE has seen to that already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

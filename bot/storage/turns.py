@@ -1,0 +1,250 @@
+"""Turns: accepting a message as work, handing the work out, writing down how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload, selectinload
+
+from bot.core.events import MessageReceived, ThreadKey
+from bot.core.records import (
+    Accepted,
+    StoredAttachment,
+    Turn,
+    TurnState,
+    TurnUsage,
+    UserMessage,
+)
+from bot.storage import rows
+from bot.storage.models import (
+    AttachmentRow,
+    ChannelRow,
+    ClaimRow,
+    ConversationRow,
+    MessageRow,
+    TurnRow,
+    UsageRow,
+    WorkspaceRow,
+    utcnow,
+)
+
+#: Where a turn is when nobody works on it any more.
+FINISHED = (TurnState.DELIVERED, TurnState.FAILED, TurnState.CANCELLED)
+#: Where a turn is while its author still waits.
+OWED = (TurnState.ACCEPTED, TurnState.ANSWERING)
+
+
+async def accept(session: AsyncSession, key: ThreadKey, event: MessageReceived) -> Accepted | None:
+    """Claim a message and write it down as work; None if it was claimed before."""
+    if not await _claim(session, key, event.id):
+        return None
+    conversation = await rows.conversation_id(session, key)
+    await rows.lock_conversation(session, conversation)
+    waiting = await session.scalar(
+        select(TurnRow.id)
+        .where(TurnRow.conversation_id == conversation, TurnRow.state == TurnState.ACCEPTED)
+        .order_by(TurnRow.id.desc())
+        .limit(1)
+    )
+    if waiting is None:
+        turn = TurnRow(conversation_id=conversation)
+        session.add(turn)
+        await session.flush()
+    turn_id = turn.id if waiting is None else waiting
+    message = MessageRow(
+        turn_id=turn_id,
+        platform_id=event.id,
+        author_id=event.author.id,
+        author_name=event.author.name,
+        text=event.text,
+        at=event.at,
+    )
+    session.add(message)
+    await session.flush()
+    files = [
+        AttachmentRow(
+            message_id=message.id,
+            name=attachment.name,
+            declared_type=attachment.content_type,
+            size=attachment.size,
+        )
+        for attachment in event.attachments
+    ]
+    session.add_all(files)
+    await session.flush()
+    return Accepted(turn_id, message.id, tuple(file.id for file in files), waiting is not None)
+
+
+async def _claim(session: AsyncSession, key: ThreadKey, message_id: str) -> bool:
+    """Whether this message is ours to accept. Whoever claims it at the same time waits for our
+    commit, and is then told no."""
+    statement = (
+        rows.upsert(
+            session,
+            ClaimRow,
+            platform=key.platform,
+            workspace=key.workspace,
+            channel=key.channel,
+            message_id=message_id,
+        )
+        .on_conflict_do_nothing()
+        .returning(ClaimRow.message_id)
+    )
+    return (await session.scalar(statement)) is not None
+
+
+async def next_turn(session: AsyncSession, key: ThreadKey) -> Turn | None:
+    """The conversation's oldest accepted turn, answering from now on."""
+    conversation = await rows.find_conversation(session, key)
+    if conversation is None:
+        return None
+    await rows.lock_conversation(session, conversation)
+    oldest = await session.scalar(
+        select(TurnRow.id)
+        .where(TurnRow.conversation_id == conversation, TurnRow.state == TurnState.ACCEPTED)
+        .order_by(TurnRow.id)
+        .limit(1)
+    )
+    if oldest is None:
+        return None
+    await change(session, oldest, state=TurnState.ANSWERING, started_at=utcnow())
+    return await find(session, oldest)
+
+
+async def reopen(session: AsyncSession, turn_id: int) -> Turn | None:
+    """Make a turn answering again, with an empty reply that still stands where it was posted."""
+    await change(
+        session,
+        turn_id,
+        state=TurnState.ANSWERING,
+        reply_text="",
+        reply_token_ids=(),
+        finish_reason=None,
+        ref=None,
+        started_at=utcnow(),
+        finished_at=None,
+    )
+    return await find(session, turn_id)
+
+
+async def change(session: AsyncSession, turn_id: int, **values: Any) -> bool:
+    """Set columns of a turn; whether it is (still) there."""
+    result = await session.execute(
+        update(TurnRow).where(TurnRow.id == turn_id).values(**values).returning(TurnRow.id),
+        execution_options={"synchronize_session": False},
+    )
+    return result.scalar() is not None
+
+
+async def release(session: AsyncSession, turn_id: int) -> None:
+    """Hand an answering turn back as accepted."""
+    await session.execute(
+        update(TurnRow)
+        .where(TurnRow.id == turn_id, TurnRow.state == TurnState.ANSWERING)
+        .values(state=TurnState.ACCEPTED, started_at=None),
+        execution_options={"synchronize_session": False},
+    )
+
+
+async def add_usage(session: AsyncSession, usage: TurnUsage, *, turn_exists: bool) -> None:
+    """Write down what a reply took; also for a turn that is gone, since it was spent."""
+    session.add(
+        UsageRow(
+            turn_id=usage.turn_id if turn_exists else None,
+            platform=usage.platform,
+            workspace=usage.workspace,
+            user_id=usage.user_id,
+            model=usage.model,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            generated_tokens=usage.generated_tokens,
+            queue_s=usage.queue_s,
+            ttft_s=usage.ttft_s,
+            total_s=usage.total_s,
+        )
+    )
+
+
+async def find(session: AsyncSession, turn_id: int) -> Turn | None:
+    """One turn, or None."""
+    found = await _load(session, TurnRow.id == turn_id)
+    return found[0] if found else None
+
+
+async def transcript(session: AsyncSession, key: ThreadKey, before_turn: int | None) -> list[Turn]:
+    """The conversation's finished turns that have a reply text, oldest first."""
+    conversation = await rows.find_conversation(session, key)
+    if conversation is None:
+        return []
+    conditions: list[ColumnElement[bool]] = [
+        TurnRow.conversation_id == conversation,
+        TurnRow.state.in_(FINISHED),
+        TurnRow.reply_text != "",
+    ]
+    if before_turn is not None:
+        conditions.append(TurnRow.id < before_turn)
+    return await _load(session, *conditions)
+
+
+async def unfinished(session: AsyncSession) -> list[Turn]:
+    """Turns still owed, oldest first."""
+    return await _load(session, TurnRow.state.in_(OWED))
+
+
+async def _load(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[Turn]:
+    found: Sequence[TurnRow] = (
+        await session.scalars(
+            select(TurnRow)
+            .where(*conditions)
+            .order_by(TurnRow.id)
+            .options(
+                selectinload(TurnRow.messages).selectinload(MessageRow.attachments),
+                joinedload(TurnRow.conversation)
+                .joinedload(ConversationRow.channel)
+                .joinedload(ChannelRow.workspace),
+            )
+            .execution_options(populate_existing=True)
+        )
+    ).all()
+    return [_turn(row) for row in found]
+
+
+def _turn(row: TurnRow) -> Turn:
+    return Turn(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        key=_key(row.conversation),
+        state=TurnState(row.state),
+        messages=tuple(_message(message) for message in row.messages),
+        reply_text=row.reply_text,
+        reply_token_ids=row.reply_token_ids,
+        finish_reason=row.finish_reason,
+        posted=tuple(row.posted),
+        ref=row.ref,
+    )
+
+
+def _key(conversation: ConversationRow) -> ThreadKey:
+    channel = conversation.channel
+    workspace: WorkspaceRow = channel.workspace
+    return ThreadKey(
+        workspace.platform, workspace.external_id, channel.external_id, conversation.thread
+    )
+
+
+def _message(row: MessageRow) -> UserMessage:
+    return UserMessage(
+        id=row.id,
+        platform_id=row.platform_id,
+        author_id=row.author_id,
+        author_name=row.author_name,
+        text=row.text,
+        attachments=tuple(
+            StoredAttachment(file.id, file.name, file.digest, file.problem)
+            for file in row.attachments
+        ),
+        at=row.at,
+    )

@@ -1,0 +1,37 @@
+"""`parley db upgrade|current|backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.config import Settings
+from bot.storage import commands, migrate
+from bot.storage.database import Database
+from bot.storage.errors import DatabaseError
+
+
+@pytest.fixture
+def settings(url: str) -> Settings:
+    return Settings(database_url=url)
+
+
+async def test_upgrade_and_current(settings: Settings) -> None:
+    assert (await commands.current(settings)).startswith("empty (newest: ")
+    assert (await commands.upgrade(settings)).endswith(f": empty -> {migrate.head()}")
+    assert (await commands.upgrade(settings)).endswith("already")
+    assert await commands.current(settings) == f"{migrate.head()} (newest)"
+
+
+async def test_backup(settings: Settings, tmp_path: Path) -> None:
+    await commands.upgrade(settings)
+    target = tmp_path / "copy.db"
+    if not settings.database_url.startswith("sqlite"):
+        with pytest.raises(DatabaseError, match="pg_dump"):
+            await commands.backup(settings, target)
+        return
+    assert str(target) in await commands.backup(settings, target)
+    copy = Database(f"sqlite+aiosqlite:///{target}")
+    assert await copy.current() == migrate.head()
+    await copy.close()
