@@ -1,0 +1,179 @@
+"""From any picture's bytes to one plain RGB picture, and from that to bytes. Blocking.
+
+What a file is, its bytes say; its name and declared type are not even looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from typing import cast
+
+from PIL import Image, ImageCms
+
+from bot.core.ports import BadImage
+
+logger = logging.getLogger(__name__)
+
+# Pillow warns of odd files on standard error, where an operator could do nothing about them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+UNREADABLE = "not a picture I can read"
+DAMAGED = "damaged or incomplete"
+
+CheckSize = Callable[[int, int], None]
+
+_ORIENTATION = 0x0112  # EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PROFILE_SPACE = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_MAX_PROFILE_BYTES = 4 * 1024 * 1024
+_FLAT_COLOURS = 4096  # drawings and screenshots stay sharp as PNG; photographs have more colours
+_SMALL_PIXELS = 128 * 128
+_JPEG_QUALITY = 90
+
+
+def decode(data: bytes, check_size: CheckSize, max_side: int) -> Image.Image:
+    """The first frame as RGB: upright, on white, sRGB, its longer side at most `max_side` pixels.
+
+    `check_size` gets width and height from the header, before anything is decoded.
+
+    Raises:
+        BadImage: not a picture, damaged, or refused by `check_size`.
+    """
+    with _open(data) as source:
+        check_size(*source.size)
+        try:
+            return _normalise(source, max_side)
+        except BadImage:
+            raise
+        except Exception as error:  # decoders of hostile bytes raise anything
+            logger.debug("a %s could not be decoded: %r", source.format, error)
+            raise BadImage(DAMAGED) from error
+
+
+def encode(image: Image.Image) -> bytes:
+    """PNG for the small and the flat, JPEG for the rest; no metadata; always the same bytes."""
+    buffer = io.BytesIO()
+    image.info.clear()  # Pillow would write comments and profiles from there
+    small = image.width * image.height <= _SMALL_PIXELS
+    if small or image.getcolors(_FLAT_COLOURS) is not None:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise BadImage("too many pixels") from error
+    except Exception as error:
+        raise BadImage(_why_unreadable(data)) from error
+
+
+def _why_unreadable(data: bytes) -> str:
+    """Name what people do send and Parley does not read."""
+    start = data[:1024].lstrip().lower()
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+            return "a HEIC picture, which I can't read; please send a JPEG"
+        if brand in (b"avif", b"avis"):
+            return "an AVIF picture, which I can't read; please send a JPEG or PNG"
+    if start.startswith(b"<svg") or (start.startswith((b"<?xml", b"<!")) and b"<svg" in start):
+        return "an SVG drawing, which I can't read; please send a PNG"
+    return UNREADABLE
+
+
+def _normalise(source: Image.Image, max_side: int) -> Image.Image:
+    size = _fit(source.size, max_side)
+    # A JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
+    drafted = source.draft(None, (2 * size[0], 2 * size[1]))
+    source.load()
+    if drafted is None:
+        size = _fit(source.size, max_side)  # a TIFF may lie the other way now
+    turn = _UPRIGHT.get(_orientation(source))
+    image = _resizable(source)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    image = _to_rgb(image, source.info.get("icc_profile"))
+    return image.transpose(turn) if turn is not None else image
+
+
+def _orientation(loaded: Image.Image) -> int:
+    """As EXIF has it. Loading a TIFF turns it and forgets the tag, so this comes after."""
+    try:
+        value = loaded.getexif().get(_ORIENTATION, 1)
+    except Exception:  # broken metadata does not spoil a picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _fit(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """`size` scaled down so that its longer side is at most `max_side`."""
+    width, height = size
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resizable(image: Image.Image) -> Image.Image:
+    """In a mode that can be scaled smoothly: L, RGB, RGBA, CMYK or the like, 8 bits each."""
+    if image.mode in ("PA", "LA", "La", "RGBa"):
+        return image.convert("RGBA")
+    if image.mode == "P" or (image.mode in ("L", "RGB") and "transparency" in image.info):
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode.startswith("I;16"):
+        return _squeeze(image.convert("I"), 0, 65_535)
+    if image.mode in ("I", "F"):
+        low, high = cast("tuple[float, float]", image.getextrema())
+        return _squeeze(image, low, high)
+    return image
+
+
+def _squeeze(image: Image.Image, low: float, high: float) -> Image.Image:
+    """`low` to `high` as 0 to 255."""
+    scale = 255 / (high - low) if high > low else 0.0
+    return image.point(lambda value: value * scale - low * scale).convert("L")
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """sRGB, and what is transparent on white."""
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    opaque = image.convert("RGB") if alpha is not None else image
+    colours = _to_srgb(opaque, profile) or opaque.convert("RGB")
+    if alpha is None:
+        return colours
+    white = Image.new("RGB", image.size, "white")
+    white.paste(colours, mask=alpha)
+    return white
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """By the picture's own colour profile; None where it has none that can be used."""
+    if not profile or len(profile) > _MAX_PROFILE_BYTES:
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() != _PROFILE_SPACE.get(image.mode):
+            return None
+        return ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        logger.debug("a colour profile was ignored: %r", error)
+        return None
