@@ -103,6 +103,7 @@ class CommandInvoked:
     author: Author
     name: str
     args: Mapping[str, str] = field(default_factory=dict)
+    is_dm: bool = False  # in a DM the asker may set the DM's own persona without being an admin
 
 
 @dataclass(frozen=True, slots=True)

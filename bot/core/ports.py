@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bot.core.events import Author, MessageReceived, ThreadKey
 from bot.core.records import (
@@ -158,6 +158,20 @@ class ReplySink(Protocol):
 
     async def withdraw(self) -> None:
         """Take back what was posted (the question was deleted). Instead of `finish`."""
+        ...
+
+
+@runtime_checkable
+class KnowsPosted(Protocol):
+    """An optional ability of a ReplySink: it knows where the reply stands before it ends.
+
+    The core asks after each call and stores it, so that a reply left half by a crash is replaced
+    and not posted twice.
+    """
+
+    @property
+    def posted(self) -> tuple[str, ...]:
+        """The platform's ids of the messages that carry the reply so far."""
         ...
 
 

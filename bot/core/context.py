@@ -1,0 +1,170 @@
+"""The prompt: persona, transcript and pictures as a message list within a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.core import labels
+from bot.core.records import StoredAttachment, Turn, UserMessage
+from bot.engine.api import Image, Message, Part, Text
+
+# The prefix cache matches a prompt from its start: cut turn by turn, every prompt of a long
+# thread would start differently and none would hit. So some more leave at once, now and then.
+_CUT_STEP = 4
+# A bare mention says nothing, and an empty user turn makes models ramble.
+_CALLED = "Hello!"
+
+CountTokens = Callable[[Sequence[Message]], int]
+
+
+class TurnTooLong(Exception):
+    """What the person sent is longer than the prompt may be; the text says so, for people."""
+
+    def __init__(self, tokens: int, budget: int) -> None:
+        super().__init__(
+            f"That is too long for me: {tokens:,} tokens, and I can read {max(budget, 0):,} "
+            "at once. Please send less."
+        )
+        self.tokens = tokens
+        self.budget = budget
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A prompt, its exact length in tokens, and how many of the oldest turns are not in it."""
+
+    messages: list[Message]
+    tokens: int
+    turns_cut: int
+
+
+def build(
+    *,
+    persona: str,
+    transcript: Sequence[Turn],
+    turn: Turn,
+    pictures: Mapping[int, Image],
+    count_tokens: CountTokens,
+    budget: int,
+) -> Context:
+    """Build the prompt that answers `turn` after `transcript` (oldest first).
+
+    `pictures` are the ones to show, by attachment id; others stand as `[image: name]`. When all
+    is longer than `budget` (tokens), the oldest turns leave first, whole.
+
+    Raises:
+        TurnTooLong: persona and turn alone are over the budget.
+    """
+    names = labels.speakers([*transcript, turn])
+    renderer = _Renderer(names if len(names) > 1 else {}, pictures)
+
+    def prompt(cut: int) -> tuple[list[Message], int]:
+        messages = renderer.messages(persona, transcript[cut:], turn)
+        return messages, count_tokens(messages)
+
+    total = len(transcript)
+    # Every turn has a token at least, so this many can't be in: no need to tokenise them.
+    least = max(0, total - max(budget, 0))
+    messages, tokens = prompt(least)
+    if tokens <= budget:
+        return Context(messages, tokens, least)
+    alone, tokens = prompt(total)
+    if tokens > budget:
+        raise TurnTooLong(tokens, budget)
+    cut = _fewest_cut(least, total, lambda count: prompt(count)[1] <= budget)
+    cut = _in_steps(cut, total)
+    messages, tokens = (alone, tokens) if cut == total else prompt(cut)
+    return Context(messages, tokens, cut)
+
+
+def _fewest_cut(too_few: int, enough: int, fits: Callable[[int], bool]) -> int:
+    """The smallest number of turns to cut, between one that is too few and one that is enough."""
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if fits(middle):
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def _in_steps(cut: int, total: int) -> int:
+    """`cut` rounded up to whole steps, where enough turns stay that it matters little."""
+    rounded = -(-cut // _CUT_STEP) * _CUT_STEP
+    return rounded if total - rounded >= 2 * _CUT_STEP else cut
+
+
+class _Renderer:
+    """Turns records into messages; the same record always becomes the same text."""
+
+    def __init__(self, names: Mapping[str, str], pictures: Mapping[int, Image]) -> None:
+        self._names = names
+        self._pictures = pictures
+
+    def messages(self, persona: str, transcript: Sequence[Turn], turn: Turn) -> list[Message]:
+        messages: list[Message] = []
+        if persona.strip():
+            messages.append(Message("system", (Text(persona),)))
+        asked: list[UserMessage] = []
+        for past in transcript:
+            asked += past.messages
+            # Without a reply its question joins the next one: roles must alternate.
+            if past.reply_text.strip() and asked:
+                messages.append(self._user(asked))
+                reply = Text(past.reply_text, past.reply_token_ids)
+                messages.append(Message("assistant", (reply,)))
+                asked = []
+        messages.append(self._user([*asked, *turn.messages]))
+        return messages
+
+    def _user(self, sent: Sequence[UserMessage]) -> Message:
+        shown = [a for message in sent for a in message.attachments if a.id in self._pictures]
+        numbers = {a.id: number for number, a in enumerate(shown, 1)} if len(shown) > 1 else {}
+        parts: list[Part] = []
+        for message in sent:
+            for part in self._message(message, numbers):
+                _append(parts, part)
+        if not any(isinstance(part, Image) or part.text for part in parts):
+            return Message("user", (Text(_CALLED),))
+        return Message("user", tuple(parts))
+
+    def _message(self, message: UserMessage, numbers: Mapping[int, int]) -> list[Part]:
+        """Pictures first, then the text, as Gemma 3 was trained; the speaker before both."""
+        parts: list[Part] = []
+        lines: list[str] = []
+        for attachment in message.attachments:
+            image = self._pictures.get(attachment.id)
+            if image is None:
+                lines.append(_marker(attachment))
+                continue
+            number = numbers.get(attachment.id)
+            if number is not None:
+                parts.append(Text(f"Picture {number} ({labels.file_name(attachment.name)}):"))
+            parts.append(image)
+        if message.text.strip():
+            lines.append(message.text.strip())
+        name = self._names.get(message.author_id)
+        text = "\n".join(lines)
+        if name is not None and parts:
+            parts.insert(0, Text(f"{name}:" if text else f"{name} sent:"))
+            name = None
+        if text:
+            parts.append(Text(f"{name}: {text}" if name is not None else text))
+        return parts
+
+
+def _append(parts: list[Part], part: Part) -> None:
+    """Add a part; text after text is one text, on a line of its own."""
+    last = parts[-1] if parts else None
+    if isinstance(last, Text) and isinstance(part, Text):
+        parts[-1] = Text(f"{last.text}\n{part.text}")
+    else:
+        parts.append(part)
+
+
+def _marker(attachment: StoredAttachment) -> str:
+    name = labels.file_name(attachment.name)
+    if attachment.digest is not None:
+        return f"[image: {name}]"
+    return f"[file: {name} ({labels.one_line(attachment.problem or 'not read', 80)})]"

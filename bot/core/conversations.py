@@ -1,0 +1,245 @@
+"""One queue per conversation: turns are answered one after another, nothing is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+from bot.core.access import require_reset
+from bot.core.events import Author, ThreadKey
+from bot.core.records import Turn, TurnState
+from bot.core.replies import Answering, Interrupt, Reply, new_reference
+
+logger = logging.getLogger(__name__)
+
+StartLoad: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class _Conversation:
+    """A conversation while something happens in it.
+
+    `lock` makes one step of what is done to its queue: accepting a message and noting that its
+    files load; taking a turn and noting that it is being answered.
+    """
+
+    def __init__(self, key: ThreadKey) -> None:
+        self.key = key
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.loads: set[asyncio.Task[None]] = set()
+        self.again: deque[Turn] = deque()  # reopened, to be answered anew
+        self.reply: Reply | None = None
+        self.runner: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not (self.users or self.loads or self.again or self.runner)
+
+
+class Conversations:
+    """Runs the conversations that have something to answer; idle ones take up nothing."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._with = answering
+        self._open: dict[ThreadKey, _Conversation] = {}
+        self._closing = False
+
+    def __len__(self) -> int:
+        """How many conversations are awake."""
+        return len(self._open)
+
+    @asynccontextmanager
+    async def accepting(self, key: ThreadKey) -> AsyncIterator[StartLoad]:
+        """While this is held no turn is taken from the conversation's queue; it wakes after.
+
+        Yields what starts to load a message's files: no turn is taken before they are there.
+        """
+        async with self._locked(key) as conversation:
+            yield partial(self._start_load, conversation)
+            self._wake(conversation)
+
+    def answering(self, key: ThreadKey) -> Turn | None:
+        """The turn that is being answered in this conversation."""
+        conversation = self._open.get(key)
+        return conversation.reply.turn if conversation and conversation.reply else None
+
+    def stop(self, key: ThreadKey, turn_id: int) -> bool:
+        """Stop a reply and keep what it says so far; False if it isn't being written."""
+        reply = self._reply(key, turn_id)
+        return reply is not None and reply.interrupt(Interrupt.STOP)
+
+    async def regenerate(self, turn: Turn) -> bool:
+        """Answer a turn anew; False if it waits for its first answer, or is gone."""
+        async with self._locked(turn.key) as conversation:
+            reply = self._reply(turn.key, turn.id)
+            if reply is not None and reply.interrupt(Interrupt.RESTART, another=True):
+                return True
+            if any(waiting.id == turn.id for waiting in conversation.again):
+                return True
+            now = await self._with.store.turn(turn.id)
+            if now is None or now.state is TurnState.ACCEPTED or self._closing:
+                return False
+            if reply is not None:
+                return False  # its last words are being delivered; press again
+            reopened = await self._with.store.reopen_turn(turn.id)
+            if reopened is None:
+                return False
+            conversation.again.append(reopened)
+            self._wake(conversation)
+            return True
+
+    async def edited(self, turn: Turn) -> None:
+        """A message of this turn was edited: begin its reply again if it is being written."""
+        async with self._locked(turn.key):
+            reply = self._reply(turn.key, turn.id)
+            if reply is not None:
+                reply.edited(turn)
+
+    async def deleted(self, before: Turn) -> None:
+        """A message of this turn was deleted: cancel its reply, or answer what is left of it."""
+        async with self._locked(before.key):
+            reply = self._reply(before.key, before.id)
+            if reply is None:
+                return
+            left = await self._with.store.turn(before.id)
+            if left is None:
+                reply.interrupt(Interrupt.WITHDRAW)
+            else:
+                reply.edited(left)
+
+    async def reset(self, key: ThreadKey, by: Author) -> int:
+        """Stop what is being written and delete the conversation; how many turns it had.
+
+        Raises:
+            NotAllowed: `by` takes no part in it and is no admin.
+        """
+        async with self._locked(key) as conversation:
+            current = [conversation.reply.turn] if conversation.reply else []
+            require_reset(by, [*await self._with.store.transcript(key), *current])
+            for load in conversation.loads:
+                load.cancel()
+            conversation.again.clear()
+            if conversation.reply is not None:
+                conversation.reply.interrupt(Interrupt.STOP)
+                await conversation.reply.ended.wait()
+            return await self._with.store.reset(key)
+
+    def wake(self, key: ThreadKey) -> None:
+        """See whether a conversation has something to answer."""
+        conversation = self._open.setdefault(key, _Conversation(key))
+        self._wake(conversation)
+        self._forget_if_idle(conversation)
+
+    async def drain(self, grace_s: float, hand_back_s: float) -> None:
+        """Let running replies end within `grace_s`; then hand the rest back and stop.
+
+        Turns that wait stay as they are; the next start finds them.
+        """
+        self._closing = True
+        await _settle(self._tasks(), grace_s)
+        for conversation in self._open.values():
+            if conversation.reply is not None:
+                conversation.reply.interrupt(Interrupt.RELEASE)
+        await _settle(self._tasks(), hand_back_s)
+        left = list(self._open.values())
+        owed = [turn for conversation in left for turn in conversation.again]
+        owed += [conversation.reply.turn for conversation in left if conversation.reply]
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for turn in owed:
+            await self._with.store.release_turn(turn.id)
+        self._open.clear()
+
+    @asynccontextmanager
+    async def _locked(self, key: ThreadKey) -> AsyncIterator[_Conversation]:
+        conversation = self._open.setdefault(key, _Conversation(key))
+        conversation.users += 1
+        try:
+            async with conversation.lock:
+                yield conversation
+        finally:
+            conversation.users -= 1
+            self._forget_if_idle(conversation)
+
+    def _forget_if_idle(self, conversation: _Conversation) -> None:
+        if conversation.idle and self._open.get(conversation.key) is conversation:
+            del self._open[conversation.key]
+
+    def _reply(self, key: ThreadKey, turn_id: int) -> Reply | None:
+        conversation = self._open.get(key)
+        reply = conversation.reply if conversation else None
+        return reply if reply and reply.turn.id == turn_id else None
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        conversations = self._open.values()
+        runners = [c.runner for c in conversations if c.runner is not None]
+        return runners + [load for c in conversations for load in c.loads]
+
+    def _wake(self, conversation: _Conversation) -> None:
+        if self._closing or conversation.runner is not None:
+            return
+        if conversation.key.platform not in self._with.targets:
+            return  # woken again when its platform is there
+        conversation.runner = asyncio.create_task(
+            self._run(conversation), name=f"conversation {conversation.key}"
+        )
+
+    def _start_load(self, conversation: _Conversation, load: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(load, name=f"attachments {conversation.key}")
+        conversation.loads.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            conversation.loads.discard(task)
+            self._forget_if_idle(conversation)
+
+        task.add_done_callback(done)
+
+    async def _run(self, conversation: _Conversation) -> None:
+        """Answer turn after turn until none waits."""
+        try:
+            while not self._closing:
+                if conversation.loads:
+                    await asyncio.wait(conversation.loads)
+                    continue
+                async with conversation.lock:
+                    if conversation.loads:
+                        continue
+                    reply = conversation.reply = await self._take(conversation)
+                if reply is None:
+                    return  # no await before the runner is gone: nobody is accepted in between
+                await self._answer(conversation, reply)
+        except Exception:
+            logger.exception("conversation %s stopped; its turns are kept", conversation.key)
+        finally:
+            conversation.runner = None
+            self._forget_if_idle(conversation)
+
+    async def _take(self, conversation: _Conversation) -> Reply | None:
+        if conversation.again:
+            return Reply(conversation.again.popleft(), self._with, another=True)
+        turn = await self._with.store.next_turn(conversation.key)
+        return Reply(turn, self._with) if turn is not None else None
+
+    async def _answer(self, conversation: _Conversation, reply: Reply) -> None:
+        """Answer one turn. What goes wrong here costs this turn only."""
+        try:
+            await reply.run()
+        except Exception:
+            ref = new_reference()
+            logger.exception("turn %d failed [%s]", reply.turn.id, ref)
+            await self._with.store.save_reply(reply.turn.id, TurnState.FAILED, ref=ref)
+        finally:
+            conversation.reply = None
+            reply.ended.set()
+
+
+async def _settle(tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout_s)

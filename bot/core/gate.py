@@ -1,0 +1,111 @@
+"""Whether a message is answered, and why: a pure function, and where its conversation lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.core.commands import is_command
+from bot.core.events import MessageReceived, ThreadKey
+
+
+class Mode(StrEnum):
+    """How readily the bot answers where it is."""
+
+    MENTION = "mention"  # when it is addressed, and in threads that it is in
+    ALWAYS = "always"  # everything that is not plainly meant for somebody else
+    STRICT = "strict"  # only when mentioned, also in its own threads
+    NEVER = "never"  # not at all
+
+
+class Reason(StrEnum):
+    """Why a message is answered, or why not."""
+
+    DM = "dm"
+    MENTION = "mention"
+    REPLY = "reply"
+    IN_THREAD = "in_thread"
+    ALWAYS = "always"
+    OWN = "own"
+    BOT = "bot"
+    OFF = "off"
+    COMMAND = "command"  # it is for us, but as a command: it is run, not answered
+    EMPTY = "empty"
+    EVERYONE = "everyone"
+    OTHER = "other"
+    STRICT = "strict"
+    NOT_ADDRESSED = "not_addressed"
+
+
+@dataclass(frozen=True, slots=True)
+class GateFacts:
+    """What the gate has to know besides the message itself."""
+
+    bot_in_thread: bool = False
+    mode: Mode = Mode.MENTION
+    answer_bots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Answer or not, and the reason, for the log."""
+
+    answer: bool
+    reason: Reason
+
+
+def decide(event: MessageReceived, facts: GateFacts) -> Decision:
+    """Decide by the first rule that fits; silence is the default."""
+    silent = _forbidden(event, facts)
+    if silent is not None:
+        return Decision(False, silent)
+    answer, reason = _addressed(event, facts)
+    if answer and is_command(event.text):
+        return Decision(False, Reason.COMMAND)
+    return Decision(answer, reason)
+
+
+def _forbidden(event: MessageReceived, facts: GateFacts) -> Reason | None:
+    if event.author.is_self:
+        return Reason.OWN
+    if event.author.is_bot and not facts.answer_bots:
+        return Reason.BOT
+    if facts.mode is Mode.NEVER:
+        return Reason.OFF
+    return None
+
+
+def _addressed(event: MessageReceived, facts: GateFacts) -> tuple[bool, Reason]:
+    if event.mentions_bot or event.mentions_bot_role:
+        return True, Reason.MENTION  # a bare mention is a call, too
+    if not event.text.strip() and not event.attachments:
+        return False, Reason.EMPTY
+    if event.author.is_bot:
+        # Two bots that follow each other's threads would never stop: a bot has to mention us.
+        return False, Reason.BOT
+    if event.is_dm:
+        return True, Reason.DM
+    if event.mentions_everyone:
+        return False, Reason.EVERYONE
+    if event.addresses_other:
+        return False, Reason.OTHER
+    if facts.mode is Mode.STRICT:
+        return False, Reason.STRICT
+    if event.replies_to_bot:
+        return True, Reason.REPLY
+    if event.key.thread and facts.bot_in_thread:
+        return True, Reason.IN_THREAD
+    if facts.mode is Mode.ALWAYS:
+        return True, Reason.ALWAYS
+    return False, Reason.NOT_ADDRESSED
+
+
+def reply_key(event: MessageReceived, inline: bool) -> ThreadKey:
+    """Where the conversation of this message lives.
+
+    A message in the channel itself opens a thread of its own id, unless replies are `inline`.
+    DMs and messages in threads stay where they are.
+    """
+    if event.key.thread or event.is_dm or inline:
+        return event.key
+    return event.key.in_thread(event.id)

@@ -1,0 +1,299 @@
+"""Answers one turn: prompt, generation, sink, and how it ends, whatever interrupts it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from bot.core import notes, personas
+from bot.core.context import Context, TurnTooLong, build
+from bot.core.generation import Generation
+from bot.core.pictures import PictureLimits, limit_to_context, load_pictures
+from bot.core.ports import FinishedReply, ReplyTarget, Store
+from bot.core.records import Turn, TurnState, TurnUsage
+from bot.core.settings import ServiceSettings
+from bot.core.sinks import GuardedSink, SinkFailed
+from bot.engine.api import (
+    Engine,
+    EngineBusy,
+    EngineStopped,
+    Image,
+    PromptTooLong,
+    Queued,
+    SamplingParams,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupt(IntEnum):
+    """Why a reply does not just go on to its end; the greater one counts."""
+
+    RESTART = 1  # the question was edited, or another reply is wanted
+    STOP = 2
+    RELEASE = 3  # shutdown: answer it again after the start
+    WITHDRAW = 4  # the question is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What answering needs; one for all replies."""
+
+    store: Store
+    engine: Engine
+    settings: ServiceSettings
+    targets: Mapping[str, ReplyTarget] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    state: TurnState
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    ref: str | None = None
+    usage: TurnUsage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    context: Context
+    sampling: SamplingParams
+    notes: tuple[str, ...]
+
+
+class Reply:
+    """The reply to one turn, from its first sign of life to its end."""
+
+    def __init__(self, turn: Turn, answering: Answering, *, another: bool = False) -> None:
+        """`another`: a reply that differs from the one before is wanted."""
+        self.turn = turn
+        self.ended = asyncio.Event()  # set by who runs it
+        self._with = answering
+        self._another = another
+        self._interrupt: Interrupt | None = None
+        self._generation: Generation | None = None
+        self._ending = False
+
+    def interrupt(self, why: Interrupt, *, another: bool = False) -> bool:
+        """Interrupt it; False if it is past that, its last words are being delivered."""
+        if self._ending:
+            return False
+        self._another |= another
+        self._interrupt = max(why, self._interrupt or why)
+        if self._generation is not None:
+            self._generation.cancel()
+        return True
+
+    def edited(self, turn: Turn) -> None:
+        """Its question may read differently now: begin again if so (unfurls change no text)."""
+        if _texts(turn) != _texts(self.turn):
+            self.turn = turn
+            self.interrupt(Interrupt.RESTART)
+
+    async def run(self) -> None:
+        """Answer, deliver and store. Raises nothing but what the store raises at the end."""
+        settings = self._with.settings
+        try:
+            target = self._with.targets[self.turn.key.platform]
+            sink = await GuardedSink.open(
+                target, self.turn, self._with.store, settings.sink_timeout_s
+            )
+        except (KeyError, SinkFailed) as error:
+            self._ending = True
+            await self._save(self._failed(error, ""), self.turn.posted)
+            return
+        await sink.waiting(0)
+        outcome = await self._attempt(sink)
+        while self._interrupt is Interrupt.RESTART:
+            self._interrupt = None
+            await sink.restart()
+            outcome = await self._attempt(sink)
+        self._ending = True
+        await self._end(sink, outcome)
+
+    async def _attempt(self, sink: GuardedSink) -> _Outcome:
+        """Answer the turn as it reads now, until the end or an interruption."""
+        text = ""
+        try:
+            turn = await self._with.store.turn(self.turn.id)
+            if turn is None:
+                self.interrupt(Interrupt.WITHDRAW)
+                return _Outcome(TurnState.CANCELLED)
+            self.turn = turn
+            prompt = await self._prompt(turn)
+            if self._interrupt is not None:
+                return _Outcome(TurnState.CANCELLED)
+            generation = self._generation = self._generate(prompt)
+            try:
+                await _stream(generation, sink)
+            finally:
+                text = generation.text
+                self._generation = None
+                await generation.close()
+            return self._outcome(generation, prompt)
+        except Exception as error:
+            if self._interrupt is Interrupt.RELEASE and isinstance(error, EngineStopped):
+                return _Outcome(TurnState.CANCELLED, text)
+            return self._failed(error, text)
+
+    async def _prompt(self, turn: Turn) -> _Prompt:
+        store, engine, settings = self._with.store, self._with.engine, self._with.settings
+        persona = await personas.resolve(store, turn.key, settings.persona)
+        sampling = _sampling(settings, persona, engine.info.max_context, another=self._another)
+        budget = engine.info.max_context - sampling.max_new_tokens
+        transcript = await store.transcript(turn.key, turn.id)
+        limits = PictureLimits(settings.max_images, settings.max_image_bytes)
+        limits = limit_to_context(limits, engine.info, budget)
+        pictures = await load_pictures(store, [*transcript, turn], limits)
+        context = build(
+            persona=persona.text,
+            transcript=transcript,
+            turn=turn,
+            pictures=pictures,
+            count_tokens=engine.count_tokens,
+            budget=budget,
+        )
+        return _Prompt(context, sampling, self._notes(turn, context, pictures))
+
+    def _notes(
+        self, turn: Turn, context: Context, pictures: Mapping[int, Image]
+    ) -> tuple[str, ...]:
+        unseen = notes.unseen_pictures(turn, pictures, self._with.engine.info.sees_images)
+        return notes.collect(
+            notes.history_cut(context.turns_cut), notes.bad_attachments(turn), unseen
+        )
+
+    def _generate(self, prompt: _Prompt) -> Generation:
+        key = self.turn.key
+        stream = self._with.engine.stream(
+            prompt.context.messages,
+            prompt.sampling,
+            owner=f"{key.platform}/{key.workspace}/{self._asker()}",
+            conversation=str(key),
+        )
+        return Generation(stream)
+
+    def _outcome(self, generation: Generation, prompt: _Prompt) -> _Outcome:
+        reason = generation.finish.reason if generation.finish is not None else "cancelled"
+        complete = reason != "cancelled"
+        if not complete and self._interrupt is None:
+            raise EngineStopped("the engine stopped while it was answering")
+        if complete and self._interrupt in (Interrupt.STOP, Interrupt.RELEASE):
+            self._interrupt = None  # too late to matter
+        return _Outcome(
+            TurnState.DELIVERED if complete else TurnState.CANCELLED,
+            generation.text,
+            tuple(generation.token_ids),
+            reason,
+            prompt.notes + ((notes.AT_LENGTH,) if reason == "length" else ()),
+            usage=self._usage(generation, prompt),
+        )
+
+    def _usage(self, generation: Generation, prompt: _Prompt) -> TurnUsage:
+        """The engine's account, or what is known from outside when it was cut short."""
+        usage = generation.finish.usage if generation.finish is not None else None
+        key, elapsed = self.turn.key, generation.elapsed_s
+        return TurnUsage(
+            turn_id=self.turn.id,
+            platform=key.platform,
+            workspace=key.workspace,
+            user_id=self._asker(),
+            model=self._with.engine.info.model,
+            prompt_tokens=usage.prompt_tokens if usage else prompt.context.tokens,
+            cached_tokens=usage.cached_tokens if usage else 0,
+            generated_tokens=usage.generated_tokens if usage else len(generation.token_ids),
+            queue_s=usage.queue_s if usage else 0.0,
+            ttft_s=usage.ttft_s if usage else generation.ttft_s or elapsed,
+            total_s=usage.total_s if usage else elapsed,
+        )
+
+    def _asker(self) -> str:
+        return self.turn.messages[-1].author_id if self.turn.messages else ""
+
+    def _failed(self, error: Exception, text: str) -> _Outcome:
+        """One short sentence for the person; the whole story under its reference in the log."""
+        if isinstance(error, TurnTooLong):
+            return _Outcome(TurnState.FAILED, error=str(error))
+        if isinstance(error, PromptTooLong):
+            return _Outcome(TurnState.FAILED, error=str(TurnTooLong(error.tokens, error.limit)))
+        if isinstance(error, EngineBusy):
+            return _Outcome(TurnState.FAILED, error=notes.busy(error.queue_length))
+        ref = new_reference()
+        logger.error("turn %d failed [%s]", self.turn.id, ref, exc_info=error)
+        sentence = notes.stopped(ref) if isinstance(error, EngineStopped) else notes.failed(ref)
+        return _Outcome(TurnState.FAILED, text, error=sentence, ref=ref)
+
+    async def _end(self, sink: GuardedSink, outcome: _Outcome) -> None:
+        try:
+            if self._interrupt is Interrupt.WITHDRAW:
+                await sink.withdraw()
+                await self._save(replace(outcome, state=TurnState.CANCELLED), ())
+            elif self._interrupt is Interrupt.RELEASE and outcome.error is None:
+                await self._hand_back(sink, outcome)
+            else:
+                reply = FinishedReply(outcome.state, outcome.text, outcome.notes, outcome.error)
+                await self._save(outcome, await sink.finish(reply))
+        except SinkFailed as error:
+            if self._interrupt is Interrupt.RELEASE:
+                logger.warning("turn %d is handed back unseen", self.turn.id, exc_info=True)
+                await self._with.store.release_turn(self.turn.id)
+                return
+            failed = self._failed(error, outcome.text)
+            await self._save(replace(outcome, state=failed.state, ref=failed.ref), sink.posted)
+
+    async def _hand_back(self, sink: GuardedSink, outcome: _Outcome) -> None:
+        """Leave the turn to the next start, which puts the new reply in this one's place."""
+        reply = FinishedReply(TurnState.CANCELLED, outcome.text, (notes.RESTARTING,))
+        posted = await sink.finish(reply)
+        if posted:
+            await self._with.store.set_posted(self.turn.id, posted)
+        await self._with.store.release_turn(self.turn.id)
+
+    async def _save(self, outcome: _Outcome, posted: tuple[str, ...]) -> None:
+        await self._with.store.save_reply(
+            self.turn.id,
+            outcome.state,
+            text=outcome.text,
+            token_ids=outcome.token_ids,
+            finish_reason=outcome.finish_reason,
+            posted=posted,
+            ref=outcome.ref,
+            usage=outcome.usage,
+        )
+
+
+async def _stream(generation: Generation, sink: GuardedSink) -> None:
+    async for change in generation.changes():
+        if isinstance(change, Queued):
+            await sink.waiting(change.ahead)
+        else:
+            await sink.write(change)
+
+
+def _sampling(
+    settings: ServiceSettings, persona: personas.Resolved, max_context: int, *, another: bool
+) -> SamplingParams:
+    """The operator's settings with the persona's on top; replies never take half the context."""
+    sampling = personas.apply_overrides(settings.sampling, persona.sampling)
+    longest = min(settings.sampling.max_new_tokens, max(1, max_context // 2))
+    sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, longest))
+    if another:  # the same seed, or none needed, would bring the same reply again
+        temperature = sampling.temperature or settings.regenerate_temperature
+        sampling = replace(sampling, seed=None, temperature=temperature)
+    return sampling
+
+
+def _texts(turn: Turn) -> list[tuple[int, str]]:
+    return [(message.id, message.text) for message in turn.messages]
+
+
+def new_reference() -> str:
+    """A short id that a person can quote and an operator can find in the log."""
+    return secrets.token_hex(4)
