@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 
@@ -32,6 +33,8 @@ class RedactingFormatter(logging.Formatter):
 def configure(settings: Settings) -> None:
     """Send Parley's log to standard error. Libraries speak up from WARNING on."""
     secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    # The Hub's client has a handler of its own and warns of each retry; its errors come to us.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(secrets))
     root = logging.getLogger()
