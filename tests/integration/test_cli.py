@@ -1,0 +1,96 @@
+"""The command `parley`, as a process: exit codes, one-line errors, the database commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TORCHLESS = "import sys; sys.argv = ['parley', '--help']\ntry:\n import bot.cli; bot.cli.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"  # noqa: E501
+
+
+def parley(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PARLEY_")}
+    for name in ("DISCORD_TOKEN", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, "-m", "bot", *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *says: str) -> None:
+    assert done.returncode == 1, done
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("parley: ")
+    for text in says:
+        assert text in last
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "run", "playground", "chat", "bench", "db", "db upgrade", "db current", "db backup"],
+)
+def test_every_command_has_help(tmp_path: Path, command: str) -> None:
+    done = parley(tmp_path, *command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_help_does_not_load_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", TORCHLESS], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+    assert_one_line(parley(tmp_path, "chat", PARLEY_MAX_BATCH="many"), "PARLEY_MAX_BATCH", "many")
+
+
+def test_run_without_a_platform_says_what_to_set(tmp_path: Path) -> None:
+    assert_one_line(parley(tmp_path, "run"), "DISCORD_TOKEN", "SLACK_BOT_TOKEN", "playground")
+
+
+def test_run_does_not_show_the_token(tmp_path: Path) -> None:
+    done = parley(tmp_path, "run", DISCORD_TOKEN="very-secret-token")
+    assert_one_line(done, "DISCORD_TOKEN")
+    assert "very-secret" not in done.stdout + done.stderr
+
+
+def test_a_missing_model_folder_is_one_line(tmp_path: Path) -> None:
+    done = parley(tmp_path, "chat", PARLEY_MODEL="./nothing-here")
+    assert_one_line(done, "PARLEY_MODEL", "nothing-here")
+
+
+def test_bench_refuses_unknown_names(tmp_path: Path) -> None:
+    done = parley(tmp_path, "bench", "--workload", "marathon", "--model", str(tmp_path))
+    assert_one_line(done, "--workload", "marathon", "steady")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = parley(tmp_path, "--debug", "run")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_the_database_is_made_shown_and_copied(tmp_path: Path) -> None:
+    assert parley(tmp_path, "db", "upgrade").returncode == 0
+    assert "newest" in parley(tmp_path, "db", "current").stdout
+    assert parley(tmp_path, "db", "backup", "copy.db").returncode == 0
+    assert (tmp_path / "copy.db").stat().st_size > 0
+    assert_one_line(parley(tmp_path, "db", "backup", "copy.db"), "copy.db")
+
+
+def test_an_unreachable_database_is_one_line(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://me:geheim@127.0.0.1:1/parley"
+    done = parley(tmp_path, "db", "current", PARLEY_DATABASE_URL=url)
+    assert_one_line(done)
+    assert "geheim" not in done.stderr
