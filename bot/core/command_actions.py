@@ -107,13 +107,8 @@ class CommandActions:
         turns = await self._conversations.reset(event.key, event.author)
         if not turns:
             return CommandReply("There is nothing to forget here.")
-        number = "1 turn" if turns == 1 else f"{turns} turns"
-        return CommandReply(
-            f"Forgotten: {number} of this conversation are deleted."
-            if turns > 1
-            else f"Forgotten: {number} of this conversation is deleted.",
-            private=False,
-        )
+        deleted = "1 turn of this conversation is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(f"Forgotten: {deleted} deleted.", private=False)
 
     async def _stop(self, event: CommandInvoked) -> CommandReply:
         turn = self._conversations.answering(event.key)
@@ -156,11 +151,11 @@ def _origin(source: PersonaVersion | None) -> str:
 
 
 def _inheritance(key: ThreadKey, source: PersonaVersion) -> str:
-    inherits = "the thread" if key.thread else "the channel"
-    none = "has none of its own"
-    if key.thread and _scope_word(source.scope) == "workspace":
-        return f"neither the thread nor the channel {none}"
-    return f"{inherits} {none}"
+    if not key.thread:
+        return "the channel has none of its own"
+    if source.scope.channel:
+        return "the thread has none of its own"
+    return "neither the thread nor the channel has one of its own"
 
 
 def _describe(sampling: SamplingOverrides) -> str:

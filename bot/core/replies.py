@@ -185,8 +185,8 @@ class Reply:
         complete = reason != "cancelled"
         if not complete and self._interrupt is None:
             raise EngineStopped("the engine stopped while it was answering")
-        if complete and self._interrupt in (Interrupt.STOP, Interrupt.RELEASE):
-            self._interrupt = None  # too late to matter
+        if complete and self._interrupt is Interrupt.RELEASE:
+            self._interrupt = None  # there is nothing left to answer again
         return _Outcome(
             TurnState.DELIVERED if complete else TurnState.CANCELLED,
             generation.text,

@@ -46,7 +46,7 @@ class Service:
         self._settings = settings or ServiceSettings()
         self._store = store
         self._targets: dict[str, ReplyTarget] = {}
-        self._parked: dict[str, set[ThreadKey]] = {}
+        self._parked: dict[str, dict[ThreadKey, None]] = {}  # oldest first
         self._conversations = Conversations(Answering(store, engine, self._settings, self._targets))
         self._loader = AttachmentLoader(store, images, self._settings)
         self._commands = CommandActions(store, self._conversations, self._settings.persona)
@@ -183,5 +183,5 @@ class Service:
         """Remember a conversation until its platform is registered; False if it is already."""
         if key.platform in self._targets:
             return False
-        self._parked.setdefault(key.platform, set()).add(key)
+        self._parked.setdefault(key.platform, {})[key] = None
         return True

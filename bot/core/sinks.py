@@ -97,7 +97,10 @@ class GuardedSink:
         if not isinstance(self._sink, KnowsPosted) or self._sink.posted == self._posted:
             return
         self._posted = self._sink.posted
-        await self._store.set_posted(self._turn_id, self._posted)
+        try:
+            await self._store.set_posted(self._turn_id, self._posted)
+        except Exception:
+            logger.exception("turn %d: where it is posted was not stored", self._turn_id)
 
 
 async def _within(call: Awaitable[T], timeout_s: float) -> T:

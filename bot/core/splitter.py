@@ -109,15 +109,13 @@ def _read_lines(lines: Iterable[str], fence: _Fence | None) -> _Fence | None:
 def _next_piece(text: str, start: int, state: _State, limit: int, measure: Measure) -> Piece:
     opened = _reopening(state.fence, limit, measure)
     room = limit - measure(opened)
-    while True:
-        end = _break_before(text, start, state, _fitting(text, start, room, measure))
-        body = text[start:end]
+    while (furthest := _fitting(text, start, room, measure)) > start:
+        body = text[start : _break_before(text, start, state, furthest)]
         piece = Piece(opened, body, _closing(opened + body))
         if measure(str(piece)) <= limit:
             return piece
         room = min(room - 1, limit - measure(opened) - measure(piece.closed))
-        if room <= 0 or not _fitting(text, start, room, measure) > start:
-            return _unfenced(text, start, limit, measure)
+    return _unfenced(text, start, limit, measure)
 
 
 def _unfenced(text: str, start: int, limit: int, measure: Measure) -> Piece:
