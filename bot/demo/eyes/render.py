@@ -51,6 +51,7 @@ def draw(rng: random.Random, kind: str | None = None) -> tuple[Image.Image, Scen
         "glyph": _glyph,
         "mixed": _mixed,
     }
+    spots: list[Spot]
     if kind == "plain":
         scene, spots = Scene("plain", "no", ground, "nothing", ground), []
     else:
