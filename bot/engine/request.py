@@ -43,7 +43,7 @@ class Request:
 
     def take(self, token_id: int) -> Delta | None:
         """The sequence has one token more; what can be given out of it."""
-        assert self.sequence is not None  # noqa: S101
+        assert self.sequence is not None
         self.sequence.tokens.append(token_id)
         return self.text.push(token_id)
 

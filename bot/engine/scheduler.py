@@ -132,7 +132,7 @@ class Scheduler:
 
     def preempt(self, sequence: Sequence) -> None:
         """Back into the line at its old place; what it has generated is kept."""
-        assert sequence.ticket is not None  # noqa: S101 - it ran, so it was added
+        assert sequence.ticket is not None
         self.running.remove(sequence)
         self.blocks.release(sequence.table)
         sequence.computed = 0

@@ -191,7 +191,7 @@ class Worker:
             return
         self._out.put(request, request.take(token))
         sequence = request.sequence
-        assert sequence is not None  # noqa: S101
+        assert sequence is not None
         if request.text.stopped:
             self._finish(request, "stop")
         elif sequence.generated >= sequence.max_new or len(sequence.tokens) >= self._max_context:
@@ -239,7 +239,7 @@ class Worker:
         failed: set[Sequence],
     ) -> dict[str, torch.Tensor]:
         """All at once; if that raises, one by one, so that only the bad picture's reply fails."""
-        assert self.vision is not None  # noqa: S101
+        assert self.vision is not None
         try:
             return self.vision.compute(pixels) if pixels else {}
         except Exception as error:
@@ -252,7 +252,7 @@ class Worker:
         return found
 
     def _pixels(self, digest: str, requests: list[Request]) -> torch.Tensor:
-        assert self.vision is not None  # noqa: S101
+        assert self.vision is not None
         for request in requests:
             if digest in request.pixels:
                 return request.pixels[digest]
