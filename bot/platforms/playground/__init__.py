@@ -1,0 +1,1 @@
+"""The playground: a local web page that behaves like a small workspace."""

@@ -1,0 +1,208 @@
+"""The page's HTTP endpoints under /playground/api: each reads a request and answers in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from bot.core import commands
+from bot.core.ports import BadImage, ImageReader
+from bot.platforms.playground.messages import Messages
+from bot.platforms.playground.people import Person
+from bot.platforms.playground.records import Post, Upload
+from bot.platforms.playground.refusal import Refused
+from bot.platforms.playground.requests import (
+    acting_person,
+    body,
+    file_name,
+    id_field,
+    ids_field,
+    json_body,
+    path_id,
+    text_field,
+)
+from bot.platforms.playground.text import channel_name, understand
+from bot.platforms.playground.views import channel_view, notice_view, post_view, upload_view
+from bot.platforms.playground.workspace import Workspace
+
+MAX_MESSAGE = 8000  # characters
+MAX_UPLOADS = 8  # pictures in one message
+MAX_UNSENT = 3 * MAX_UPLOADS  # pictures of one person, in all tabs' composers together
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"RIFF", "image/webp"),
+)
+
+
+class Api:
+    """The endpoints."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        messages: Messages,
+        images: ImageReader,
+        max_upload_bytes: int,
+    ) -> None:
+        self._workspace = workspace
+        self._messages = messages
+        self._images = images
+        self._max_upload_bytes = max_upload_bytes
+
+    # --- channels
+
+    async def add_channel(self, request: web.Request) -> web.Response:
+        """`POST channels {name}`."""
+        acting_person(request)
+        name = channel_name(text_field(await json_body(request), "name", 200))
+        channel = await self._workspace.add_channel(name)
+        return web.json_response({"channel": channel_view(channel)}, status=201)
+
+    async def rename_channel(self, request: web.Request) -> web.Response:
+        """`PATCH channels/{id} {name}`."""
+        channel = await self._workspace.channel(path_id(request), acting_person(request))
+        name = channel_name(text_field(await json_body(request), "name", 200))
+        renamed = await self._workspace.rename_channel(channel, name)
+        return web.json_response({"channel": channel_view(renamed)})
+
+    # --- messages
+
+    async def write(self, request: web.Request) -> web.Response:
+        """`POST channels/{id}/messages {text, thread?, uploads?}`.
+
+        `notice` is an answer for this person only; a private command has no `message`.
+        """
+        person = acting_person(request)
+        channel = await self._workspace.channel(path_id(request), person)
+        values = await json_body(request)
+        text = text_field(values, "text", MAX_MESSAGE)
+        uploads = ids_field(values, "uploads", MAX_UPLOADS)
+        root = await self._root(person, channel.id, id_field(values, "thread"))
+        post, notice = await self._messages.write(person, channel, root, text, uploads)
+        return web.json_response(
+            {
+                "message": post_view(post) if post else None,
+                "mentions_parley": understand(text).mentions_bot,
+                "notice": notice_view(notice) if notice else None,
+            },
+            status=201 if post else 200,
+        )
+
+    async def edit(self, request: web.Request) -> web.Response:
+        """`PATCH messages/{id} {text}`."""
+        person, post = await self._post(request)
+        text = text_field(await json_body(request), "text", MAX_MESSAGE)
+        edited = await self._messages.edit(person, post, text)
+        return web.json_response({"message": post_view(edited)})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """`DELETE messages/{id}`."""
+        person, post = await self._post(request)
+        await self._messages.delete(person, post)
+        return web.json_response({})
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """`POST messages/{id}/stop`."""
+        person, post = await self._post(request)
+        return _noticed(await self._messages.press(person, post, "stop"))
+
+    async def regenerate(self, request: web.Request) -> web.Response:
+        """`POST messages/{id}/regenerate`."""
+        person, post = await self._post(request)
+        return _noticed(await self._messages.press(person, post, "regenerate"))
+
+    async def complete(self, request: web.Request) -> web.Response:
+        """`GET complete?text=/pers`: how a command can go on."""
+        acting_person(request)
+        found = commands.complete(request.query.get("text", "")[:MAX_MESSAGE])
+        return web.json_response({"completions": [{"text": c.text, "help": c.help} for c in found]})
+
+    # --- pictures
+
+    async def add_upload(self, request: web.Request) -> web.Response:
+        """`POST uploads?name=…`, the body is the file: kept as a plain picture, or refused."""
+        person = acting_person(request)
+        if len(await self._workspace.store.unsent_uploads(person.id)) >= MAX_UNSENT:
+            raise Refused(429, "Too many pictures wait to be sent; send or remove some first.")
+        mebibytes = self._max_upload_bytes / 2**20
+        data = await body(
+            request,
+            self._max_upload_bytes,
+            f"The picture is too large: at most {mebibytes:g} MB are taken.",
+        )
+        try:
+            image = await self._images.read(data)
+        except BadImage as reason:
+            raise Refused(415, f"That picture can't be used: {reason}.") from reason
+        upload = await self._workspace.store.add_upload(
+            person.id,
+            file_name(request),
+            _content_type(image.data),
+            image.data,
+            image.width,
+            image.height,
+        )
+        return web.json_response({"upload": upload_view(upload)}, status=201)
+
+    async def show_upload(self, request: web.Request) -> web.Response:
+        """`GET uploads/{id}`: the picture, for those who may see its message."""
+        person = acting_person(request)
+        upload = await self._upload(path_id(request), person)
+        data = await self._workspace.store.upload_data(upload.id)
+        if data is None:
+            raise Refused(404, "There is no such picture.")
+        return web.Response(
+            body=data,
+            content_type=upload.content_type,
+            headers={
+                "Content-Disposition": "inline",
+                "Cache-Control": "private, max-age=86400, immutable",
+            },
+        )
+
+    async def drop_upload(self, request: web.Request) -> web.Response:
+        """`DELETE uploads/{id}`: remove a picture before it is sent."""
+        person = acting_person(request)
+        upload = await self._upload(path_id(request), person)
+        if upload.owner != person.id or upload.post_id is not None:
+            raise Refused(403, "You can remove your own pictures only, before they are sent.")
+        await self._workspace.store.drop_upload(upload.id)
+        return web.json_response({})
+
+    # --- finding what is meant
+
+    async def _post(self, request: web.Request) -> tuple[Person, Post]:
+        person = acting_person(request)
+        return person, await self._workspace.post(path_id(request), person)
+
+    async def _root(self, person: Person, channel_id: int, thread: int | None) -> Post | None:
+        if thread is None:
+            return None
+        root = await self._workspace.post(thread, person)
+        if root.channel_id != channel_id or root.thread is not None:
+            raise Refused(400, "There is no such thread in this channel.")
+        return root
+
+    async def _upload(self, upload_id: int, person: Person) -> Upload:
+        """A picture that the person may see: their own unsent one, or one on a visible message."""
+        upload = await self._workspace.store.upload(upload_id)
+        if upload is None or (upload.post_id is None and upload.owner != person.id):
+            raise Refused(404, "There is no such picture.")
+        if upload.post_id is not None:
+            await self._workspace.post(upload.post_id, person)
+        return upload
+
+
+def _noticed(reply: Any) -> web.Response:
+    return web.json_response({"notice": notice_view(reply) if reply else None})
+
+
+def _content_type(data: bytes) -> str:
+    """The type of a normalised picture; what is none of ours is not served as one."""
+    for magic, content_type in _MAGIC:
+        if data.startswith(magic):
+            return content_type
+    raise Refused(415, "That picture can't be used: unknown format.")

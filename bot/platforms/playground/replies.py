@@ -1,0 +1,109 @@
+"""Parley's replies on the page: a post that grows in front of everybody, and is kept meanwhile."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from bot.core.events import ThreadKey
+from bot.core.ports import FinishedReply
+from bot.core.records import Turn, TurnState
+from bot.platforms.playground.records import Channel, Post, Reply, ReplyState
+from bot.platforms.playground.workspace import Workspace
+
+#: Seconds between two times that a running reply's text is written to the database.
+PERSIST_EVERY_S = 1.0
+
+_ENDED = {
+    TurnState.DELIVERED: ReplyState.DONE,
+    TurnState.FAILED: ReplyState.FAILED,
+    TurnState.CANCELLED: ReplyState.STOPPED,
+}
+
+
+class ReplyGone(Exception):
+    """There is nowhere to answer: the channel or the thread does not exist (any more)."""
+
+
+class PlaygroundReply:
+    """`bot.core.ports.ReplySink` on a post."""
+
+    def __init__(self, workspace: Workspace, post: Post, reply: Reply) -> None:
+        self._workspace = workspace
+        self._post_id = post.id
+        self._reply = reply
+        self._saved_at = time.monotonic()
+
+    @property
+    def posted(self) -> tuple[str, ...]:
+        """Where the reply stands already."""
+        return (str(self._post_id),)
+
+    async def waiting(self, ahead: int) -> None:
+        """Say how many are served first."""
+        self._workspace.set_ahead(self._post_id, ahead)
+
+    async def write(self, delta: str) -> None:
+        """Let the reply grow, and keep it about once a second."""
+        if not delta:
+            return
+        text = self._workspace.grow_reply(self._post_id, delta)
+        if time.monotonic() - self._saved_at >= PERSIST_EVERY_S:
+            await self._workspace.store.save_text(self._post_id, text)
+            self._saved_at = time.monotonic()
+
+    async def restart(self) -> None:
+        """Empty it; writing begins again."""
+        await self._workspace.empty_reply(self._post_id, self._reply)
+
+    async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
+        """Show how it ended."""
+        ended = replace(
+            self._reply, state=_ENDED[reply.state], notes=reply.notes, error=reply.error
+        )
+        await self._workspace.end_reply(self._post_id, reply.text, ended)
+        return self.posted
+
+    async def withdraw(self) -> None:
+        """Take the post away."""
+        await self._workspace.withdraw_reply(self._post_id)
+
+
+async def open_reply(workspace: Workspace, turn: Turn) -> PlaygroundReply:
+    """Begin the reply to a turn: where it stood before, or as a new post.
+
+    A post of the same turn is used again also when the turn forgot about it: a process that
+    crashed had shown it, but not yet noted where.
+
+    Raises:
+        ReplyGone: the channel or the thread is not there.
+    """
+    channel, thread = await _place(workspace, turn.key)
+    reply = Reply(
+        turn_id=turn.id,
+        asker=turn.messages[-1].author_id if turn.messages else "",
+        state=ReplyState.RUNNING,
+    )
+    old = await workspace.store.reply_to_turn(turn.id)
+    post = await workspace.begin_reply(channel, thread, reply, old)
+    return PlaygroundReply(workspace, post, reply)
+
+
+async def _place(workspace: Workspace, key: ThreadKey) -> tuple[Channel, int | None]:
+    channel_id, root_id = number(key.channel), number(key.thread)
+    channel = None if channel_id is None else await workspace.store.channel(channel_id)
+    if channel is None:
+        raise ReplyGone(f"there is no channel {key.channel}")
+    if not key.thread:
+        return channel, None
+    root = None if root_id is None else await workspace.store.post(root_id)
+    if root is None or root.channel_id != channel.id:
+        raise ReplyGone(f"there is no thread {key.thread}")
+    return channel, root.id
+
+
+def number(text: str | None) -> int | None:
+    """A row id out of somebody's text, or None."""
+    if text and text.isascii() and text.isdecimal() and len(text) <= 18:
+        return int(text)
+    return None

@@ -1,0 +1,81 @@
+// The pictures of a message that isn't sent yet: uploaded at once, shown small, removable.
+
+import * as api from "./api.js";
+import { h, icon } from "./dom.js";
+
+export class Drafts {
+  /** `onChange()`: added, ready or removed; `onProblem(text)`: one couldn't be taken. */
+  constructor(state, onChange, onProblem) {
+    this.state = state;
+    this.onChange = onChange;
+    this.onProblem = onProblem;
+    this.drafts = [];
+    this.node = h("div", { class: "drafts", hidden: true, role: "group", "aria-label": "Pictures to send" });
+  }
+
+  get ready() {
+    return this.drafts.every((draft) => draft.id !== null);
+  }
+
+  get ids() {
+    return this.drafts.map((draft) => draft.id);
+  }
+
+  async add(files) {
+    const { uploads: most, upload_bytes: bytes } = this.state.hello.limits;
+    for (const file of files) {
+      if (this.drafts.length >= most) {
+        this.onProblem(`At most ${most} pictures go into one message.`);
+        return;
+      }
+      if (file.size > bytes) this.onProblem(`${file.name} is too large: at most ${Math.floor(bytes / 2 ** 20)} MB are taken.`);
+      else await this.upload(file);
+    }
+  }
+
+  async upload(file) {
+    const draft = { id: null, url: URL.createObjectURL(file) };
+    const remove = h("button", { type: "button", "aria-label": `Remove ${file.name}` }, icon("close"));
+    const img = h("img", { src: draft.url, alt: file.name });
+    draft.node = h("div", { class: "draft loading", title: file.name }, img, remove);
+    remove.addEventListener("click", () => this.remove(draft));
+    this.drafts.push(draft);
+    this.node.append(draft.node);
+    this.changed();
+    try {
+      const { upload } = await api.upload(file);
+      draft.id = upload.id;
+      // What the server made of it is what will be sent (and is shown for formats we can't draw).
+      img.src = api.uploadUrl(upload.id);
+      draft.node.classList.remove("loading");
+      if (!this.drafts.includes(draft)) api.dropUpload(upload.id).catch(() => {});
+    } catch (error) {
+      this.forget(draft);
+      this.onProblem(error.message);
+    }
+    this.changed();
+  }
+
+  remove(draft) {
+    this.forget(draft);
+    if (draft.id !== null) api.dropUpload(draft.id).catch(() => {});
+    this.changed();
+  }
+
+  forget(draft) {
+    URL.revokeObjectURL(draft.url);
+    draft.node.remove();
+    this.drafts = this.drafts.filter((one) => one !== draft);
+  }
+
+  /** They were sent, or are somebody else's now. */
+  clear() {
+    for (const draft of [...this.drafts]) this.forget(draft);
+    this.changed();
+  }
+
+  changed() {
+    this.node.hidden = this.drafts.length === 0;
+    this.onChange();
+  }
+}

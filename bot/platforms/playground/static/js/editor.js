@@ -1,0 +1,32 @@
+// The box in place of a message that is being edited.
+
+import * as api from "./api.js";
+import { h } from "./dom.js";
+import { attempt } from "./tell.js";
+
+/** `onEnd(id)`: saved or given up. */
+export function editor(message, onEnd) {
+  const box = h("textarea", { "aria-label": "Edit your message", rows: "1", value: message.text });
+  const end = () => onEnd(message.id);
+  const save = async () => {
+    if (box.value.trim() === message.text) return end();
+    if (await attempt(() => api.edit(message.id, box.value))) end();
+  };
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      end();
+    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      save();
+    }
+  });
+  requestAnimationFrame(() => {
+    box.focus();
+    box.setSelectionRange(box.value.length, box.value.length);
+  });
+  return h("div", { class: "editor" }, box, h("div", { class: "buttons" },
+    h("button", { type: "button", class: "button primary", onclick: save }, "Save"),
+    h("button", { type: "button", class: "button", onclick: end }, "Cancel"),
+    h("span", {}, "A reply that is being written starts again.")));
+}
