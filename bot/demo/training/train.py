@@ -1,0 +1,167 @@
+"""Train the demo's chat adapter: LoRA on a frozen bf16 Gemma 3 270M, loss on the replies only.
+
+python -m bot.demo.prepare --base BASE
+python -m bot.demo.training.train --base BASE --out OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .build import SEED, Chat, build_chats
+from .lora import add_lora, chunked_cross_entropy, load_adapter, save_adapter
+
+MODEL_TURN = [105, 4368, 107]  # <start_of_turn>model\n
+END_OF_TURN = 106
+
+
+@dataclass(frozen=True)
+class Example:
+    """A chat as ids and the positions of the tokens that Parley itself wrote."""
+
+    ids: list[int]
+    replies: list[int]
+
+
+def encode(tokenizer: Any, chat: Chat) -> Example:
+    ids = tokenizer.apply_chat_template(chat.messages(), tokenize=True, return_dict=True)[
+        "input_ids"
+    ]
+    replies: list[int] = []
+    inside = False
+    for position, token in enumerate(ids):
+        if inside:
+            replies.append(position)
+            inside = token != END_OF_TURN
+        elif ids[position - 2 : position + 1] == MODEL_TURN:
+            inside = True
+    end = replies[-1] + 1  # the line break after the last turn teaches nothing
+    return Example(ids[:end], replies)
+
+
+def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
+    """Batches of about `tokens` padded tokens: neighbours in length together, order shuffled."""
+    ordered = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
+    result: list[list[Example]] = [[]]
+    for example in ordered:
+        if result[-1] and len(example.ids) * (len(result[-1]) + 1) > tokens:
+            result.append([])
+        result[-1].append(example)
+    rng.shuffle(result)
+    return result
+
+
+def loss_of(model: Any, batch: list[Example]) -> Tensor:
+    """Right padding needs no mask under causal attention; logits only where a reply is predicted."""
+    width = max(len(example.ids) for example in batch)
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    rows, columns, targets = [], [], []
+    for row, example in enumerate(batch):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        for position in example.replies:
+            rows.append(row)
+            columns.append(position - 1)
+            targets.append(example.ids[position])
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    picked = hidden[torch.tensor(rows), torch.tensor(columns)]
+    return chunked_cross_entropy(picked, model.lm_head.weight, torch.tensor(targets))
+
+
+def rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def schedule(examples: list[Example], epochs: int, tokens: int, seed: int) -> list[list[Example]]:
+    """The batches of all epochs, one after the other; each epoch has an order of its own."""
+    return [
+        batch
+        for epoch in range(epochs)
+        for batch in batches(examples, tokens, random.Random(seed * 100 + epoch))
+    ]
+
+
+def train(options: argparse.Namespace) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    tokenizer = AutoTokenizer.from_pretrained(options.base)
+    model: Any = AutoModelForCausalLM.from_pretrained(options.base, dtype=torch.bfloat16)
+    parameters = add_lora(model, options.rank, options.alpha)
+    if options.resume:
+        load_adapter(model, options.resume)
+    model.train()
+    examples = [encode(tokenizer, chat) for chat in build_chats(options.seed)]
+    plan = schedule(examples, options.epochs, options.tokens, options.seed)
+    plan = plan[options.first : options.last]
+    steps = len(plan)
+    print(
+        f"{len(examples)} chats, {sum(len(e.ids) for e in examples)} tokens, "
+        f"{sum(len(e.replies) for e in examples)} of replies; {steps} steps; "
+        f"{sum(p.numel() for p in parameters) / 1e6:.1f} M parameters",
+        flush=True,
+    )
+    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.0)
+    started, seen, running = time.monotonic(), 0, 0.0
+    path = options.out / "adapter.safetensors"
+    for step, batch in enumerate(plan):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, steps, options.rate, options.warmup)
+        loss = loss_of(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += sum(len(example.ids) for example in batch)
+        running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
+        done = step + 1
+        if done % 10 == 0 or done == steps:
+            spent = time.monotonic() - started
+            print(
+                f"step {done}/{steps} loss {running:.3f} {seen / spent:.0f} tokens/s "
+                f"{spent / 60:.1f} min",
+                flush=True,
+            )
+        if done % options.save_every == 0 or done in (steps, options.stop):
+            save_adapter(model, path, options.rank, options.alpha)
+        if done == options.stop:
+            break
+    print(f"saved {path}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--base", type=Path, required=True, help="folder of the prepared base model"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
+    parser.add_argument("--resume", type=Path, help="adapter to continue from")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--warmup", type=int, default=25)
+    parser.add_argument("--tokens", type=int, default=1024, help="padded tokens a batch")
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--alpha", type=float, default=32.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--save-every", type=int, default=50, help="steps between safety copies")
+    parser.add_argument("--first", type=int, default=0, help="skip so many steps of the plan")
+    parser.add_argument("--last", type=int, help="end the plan after so many steps")
+    parser.add_argument("--stop", type=int, default=0, help="break off here, schedule unchanged")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
