@@ -9,7 +9,7 @@ from collections.abc import Callable
 async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
     """Let the loop run until the condition holds. Raises TimeoutError if it never does."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 (the condition is anything, not an event)
+        while not condition():
             await asyncio.sleep(0)
 
 

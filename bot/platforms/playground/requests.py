@@ -10,6 +10,7 @@ from aiohttp import web
 from bot.platforms.playground.people import Person, person
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.replies import number
+from bot.platforms.playground.text import well_formed
 
 MAX_JSON_BYTES = 128 * 1024
 _MAX_FILE_NAME = 200
@@ -68,7 +69,7 @@ def text_field(values: dict[str, Any], name: str, limit: int) -> str:
         raise Refused(400, f"`{name}` is a text.")
     if len(value) > limit:
         raise Refused(400, f"That is too long: {len(value)} characters, at most {limit} are taken.")
-    return value.strip()
+    return well_formed(value).strip()
 
 
 def id_field(values: dict[str, Any], name: str) -> int | None:

@@ -41,14 +41,14 @@ class Sockets:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=_MAX_REQUEST_BYTES)
         await socket.prepare(request)
         connection = Connection(socket, person)
-        sender = asyncio.create_task(connection.pump(), name="playground socket")
+        sender = asyncio.create_task(_send(connection), name="playground socket")
         try:
             await self._workspace.admit(connection, self._greeting)
             await self._receive(socket, connection)
         finally:
             self._hub.remove(connection)
             sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
+            with contextlib.suppress(asyncio.CancelledError):
                 await sender
             await socket.close()
         return socket
@@ -72,6 +72,17 @@ class Sockets:
             await self._workspace.send_thread(connection, wanted)
         else:
             raise Refused(400, "A tab may ask for a page or a thread.")
+
+
+async def _send(connection: Connection) -> None:
+    """Send until the tab is gone. One that takes nothing any more is closed: it comes back."""
+    try:
+        await connection.pump()
+    except (ConnectionError, TimeoutError) as error:
+        log.debug("a tab is gone: %r", error)
+    except Exception:
+        log.exception("sending to a tab failed")
+    await connection.close()
 
 
 def _parse(text: str) -> dict[str, Any]:

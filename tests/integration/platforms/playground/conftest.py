@@ -73,9 +73,11 @@ class Tab:
     async def reply(self, state: str, since: int = 0) -> dict[str, Any]:
         """The first of Parley's posts seen in that state."""
         found = await self.event(
-            lambda event: event["type"] == "message"
-            and event["message"]["reply"]
-            and event["message"]["reply"]["state"] == state,
+            lambda event: (
+                event["type"] == "message"
+                and event["message"]["reply"]
+                and event["message"]["reply"]["state"] == state
+            ),
             since,
         )
         message: dict[str, Any] = found["message"]
@@ -83,9 +85,7 @@ class Tab:
 
     async def channel(self, name: str = "general", kind: str = "channel") -> int:
         hello = await self.event(lambda event: event["type"] == "hello")
-        return next(
-            c["id"] for c in hello["channels"] if c["kind"] == kind and c["name"] == name
-        )
+        return next(c["id"] for c in hello["channels"] if c["kind"] == kind and c["name"] == name)
 
     async def close(self) -> None:
         if self._socket is not None:

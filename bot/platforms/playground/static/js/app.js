@@ -107,9 +107,8 @@ state.on("page", ({ channel: id, earlier }) => {
 state.on("thread", ({ root }) => {
   if (root === state.thread) thread.open();
 });
-state.on("channels", () => {
-  sidebar.show();
-});
+state.on("channels", () => sidebar.show());
+state.on("renamed", () => showAll());
 state.on("message", ({ message, added, finished }) => {
   if (message.channel === state.channel) {
     if (added && message.thread === null) channel.show();

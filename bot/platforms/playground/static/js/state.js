@@ -73,6 +73,7 @@ const HANDLERS = {
   channel(event) {
     this.channels.set(event.channel.id, event.channel);
     this.emit("channels");
+    if (event.channel.id === this.channel) this.emit("renamed");
   },
 
   page(event) {
