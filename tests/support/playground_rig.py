@@ -142,7 +142,7 @@ async def playground(
         engine.snapshot,
         images=images,
         notice=NOTICE,
-        model="google/gemma-3-270m (demo)",
+        model="a scripted stand-in",
         token=token,
         max_upload_bytes=2 * 2**20,
         hosts=hosts,
