@@ -94,6 +94,10 @@ def _excerpt(post: Post) -> str:
     text = " ".join(re.sub(r"[*_`#>|~]+", "", post.text).split())
     if not text and post.uploads:
         return "sent a picture"
+    if not text and post.reply is not None:
+        return {ReplyState.FAILED: "could not answer", ReplyState.STOPPED: "was stopped"}.get(
+            post.reply.state, ""
+        )
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1].rstrip() + "…"
 
 

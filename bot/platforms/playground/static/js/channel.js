@@ -110,6 +110,7 @@ export class ChannelPane {
   }
 
   sent(answer, text, place) {
+    this.list.clearNotices();
     if (answer.notice) this.state.emit("notice", { ...place, notice: answer.notice });
     this.list.pinned = true;
     this.list.keepToEnd();

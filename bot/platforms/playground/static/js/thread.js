@@ -16,6 +16,7 @@ export class ThreadPane {
       label: "Reply in the thread",
       place: () => ({ channel: state.messages.get(state.thread)?.channel ?? state.channel, thread: state.thread }),
       onSent: (answer, _text, place) => {
+        this.list.clearNotices();
         if (answer.notice) state.emit("notice", { ...place, notice: answer.notice });
         this.list.pinned = true;
         this.list.keepToEnd();
