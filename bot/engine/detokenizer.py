@@ -35,6 +35,7 @@ class ReplyText:
         self._decoded = 0  # characters so far: decoded,
         self._given = 0  # given out,
         self._spelled = 0  # and spelled by the ids given out
+        self._unspelled = ""  # the text between the two
         self._ids: deque[tuple[int, int]] = deque()  # (id, characters up to its end)
         self.stopped = False
 
@@ -72,10 +73,13 @@ class ReplyText:
         """Give out the next `count` characters and the ids that end within them."""
         text, self._held = self._held[:count], self._held[count:]
         self._given += count
+        self._unspelled += text
         ids: list[int] = []
         while self._ids and self._ids[0][1] <= self._given:
-            token, self._spelled = self._ids.popleft()
+            token, end = self._ids.popleft()
             ids.append(token)
+            self._unspelled = self._unspelled[end - self._spelled :]
+            self._spelled = end
         return Delta(text, tuple(ids)) if text or ids else None
 
     def _cut(self, count: int) -> Delta | None:
@@ -83,9 +87,8 @@ class ReplyText:
         delta = self._give(count) or Delta("")
         self._held = ""
         self._ids.clear()
-        missing = self._given - self._spelled
-        if missing > 0:
-            more = self._tokenizer.encode_text(delta.text[-missing:])
+        if self._unspelled:
+            more = self._tokenizer.encode_text(self._unspelled)
             delta = Delta(delta.text, delta.token_ids + more)
         return delta if delta.text or delta.token_ids else None
 

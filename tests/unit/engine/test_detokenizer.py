@@ -91,6 +91,14 @@ def test_stop_inside_a_token(tiny: ChatTokenizer) -> None:
     assert b"".join(map(tiny.piece, given_ids)).decode() == "a mo"
 
 
+def test_stop_inside_a_token_whose_start_was_shown(tiny: ChatTokenizer) -> None:
+    """` a` is one token: its space was given out before the stop string showed itself."""
+    ids = list(tiny.encode_text(" aa"))
+    assert len(ids) == 2
+    text, given_ids = joined(run(tiny, ids, ("aa",)))
+    assert text == b"".join(map(tiny.piece, given_ids)).decode() == " "
+
+
 def test_stop_over_several_tokens_is_never_shown(tiny: ChatTokenizer) -> None:
     deltas = run(tiny, list(tiny.encode_text("ab\nUSER: hello")), ("\nUSER:",))
     assert joined(deltas)[0] == "ab"
