@@ -107,6 +107,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
             PlaygroundStore(app.database),
             app.service.handle,
             app.engine.snapshot,
+            ready=lambda: app.is_ready,
             images=app.images,
             notice=DEMO_NOTICE if settings.model_name == "demo" else "",
             model=settings.model_name,

@@ -24,6 +24,21 @@ ARGS = [
 ]
 
 
+RECORD_GROWTH = """() => {
+    window.grewAt = [];
+    window.mostLanes = 0;
+    let before = 0;
+    new MutationObserver(() => {
+        const lanes = document.querySelectorAll(".lane").length;
+        window.mostLanes = Math.max(window.mostLanes, lanes);
+        const answers = document.querySelectorAll('aside .message[data-author="parley"] .content');
+        const length = [...answers].reduce((sum, one) => sum + one.textContent.length, 0);
+        if (length > before) window.grewAt.push(Date.now());
+        before = length;
+    }).observe(document.body, { childList: true, characterData: true, subtree: true });
+}"""
+
+
 def chromium_path() -> str:
     """Debian's Chromium. Skips the test where there is none, but fails it in CI."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
@@ -124,11 +139,21 @@ class Tab:
         )
         return str(await answer.locator(".body").inner_text())
 
-    async def length(self) -> int:
-        """How long the last answer in the thread is just now."""
-        if not await self.answers.count():
-            return 0
-        return len(await self.answers.last.locator(".content").inner_text())
+    async def watch_growth(self) -> None:
+        """Write down, in the page itself, each moment at which an answer in the thread grows.
+
+        The page sees each change as it is drawn; a test that polls misses a reply that is quick
+        or a machine that is slow.
+        """
+        await self.page.evaluate(RECORD_GROWTH)
+
+    async def growth(self) -> list[float]:
+        """Those moments so far, in milliseconds of the clock that all tabs share."""
+        return list(await self.page.evaluate("window.grewAt"))
+
+    async def most_lanes(self) -> int:
+        """The most lanes that the strip has shown at once since `watch_growth`."""
+        return int(await self.page.evaluate("window.mostLanes"))
 
     async def shot(self, path: Path) -> None:
         await self.page.screenshot(path=str(path))

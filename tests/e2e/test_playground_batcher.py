@@ -1,13 +1,14 @@
 """The playground in a real browser on the real batcher: a tiny random model that sees, and the
-demo's own."""
+demo's own, which also sits for the README's picture."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from bot.config import Settings
 from bot.core.settings import ServiceSettings
@@ -20,25 +21,27 @@ from tests.support import models
 from tests.support.pictures import encoded, noise
 from tests.support.playground_rig import playground
 
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "playground.png"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-async def ask_together(browser: Browser, url: str, first: str, second: str) -> tuple[Tab, Tab]:
-    """Two people ask in two channels; returns when both are seen being written at one moment."""
-    ana = await Tab.open(browser, url)
-    ben = await Tab.open(browser, url, "ben")
-    await ben.go("random")
-    await asyncio.gather(ana.say(f"@Parley {first}"), ben.say(f"@Parley {second}"))
-    async with asyncio.timeout(60):
-        together = 0
-        while together < 2:
-            before = await asyncio.gather(ana.length(), ben.length())
-            await asyncio.sleep(0.15)
-            after = await asyncio.gather(ana.length(), ben.length())
-            grew = all(now > then > 0 for now, then in zip(after, before, strict=True))
-            lanes = await ana.page.locator(".lane").count()
-            together += grew and lanes == 2
-    return ana, ben
+async def ask_together(tabs: dict[Tab, str]) -> None:
+    """Each person asks Parley in the channel they are in, all at once, and is watched."""
+    for tab in tabs:
+        await tab.watch_growth()
+    await asyncio.gather(*(tab.say(f"@Parley {question}") for tab, question in tabs.items()))
+
+
+async def wait_until_they_grow_together(first: Tab, second: Tab) -> None:
+    """Return once each answer has grown before and after the other began: a turn-taking batcher
+    never gets there."""
+    async with asyncio.timeout(90):
+        while not overlap(await first.growth(), await second.growth()):
+            await asyncio.sleep(0.2)
+
+
+def overlap(first: list[float], second: list[float]) -> bool:
+    return bool(first and second) and first[0] < second[-1] and second[0] < first[-1]
 
 
 async def test_text_and_a_picture_share_the_batch(tmp_path: Path) -> None:
@@ -61,7 +64,11 @@ async def test_text_and_a_picture_share_the_batch(tmp_path: Path) -> None:
             playground(tmp_path, engine, settings=settings) as rig,
             chromium() as browser,
         ):
-            ana, ben = await ask_together(browser, rig.url, "hello", "good morning")
+            ana = await Tab.open(browser, rig.url)
+            ben = await Tab.open(browser, rig.url, "ben")
+            await ben.go("random")
+            await ask_together({ana: "hello", ben: "good morning"})
+            await wait_until_they_grow_together(ana, ben)
             (tmp_path / "sea.png").write_bytes(encoded(noise((80, 60))))
             await ben.go("pictures")
             await ben.page.locator("main input[type=file]").set_input_files(tmp_path / "sea.png")
@@ -92,15 +99,32 @@ async def test_the_demo_answers_two_people_at_once(tmp_path: Path) -> None:
             playground(tmp_path, engine, settings=settings) as rig,
             chromium() as browser,
         ):
-            ana, ben = await ask_together(
-                browser,
-                rig.url,
-                "Give me five ideas for a rainy Sunday.",
-                "Write a short story about the sea.",
+            tabs = [await Tab.open(browser, rig.url, who) for who in ("ana", "ben", "chloe")]
+            ana, ben, chloe = tabs
+            await chloe.go("random")
+            await ask_together(
+                {
+                    ana: "Give me five ideas for a rainy Sunday.",
+                    ben: "Write a short story about the sea.",
+                    chloe: "Why is the sky blue?",
+                }
             )
-            for tab in (ana, ben):
-                await tab.page.locator('aside .message[data-state="done"]').wait_for(timeout=90_000)
+            await wait_until_they_grow_together(ana, ben)
+            await ana.shot(tmp_path / "playground.png")
+            for tab in tabs:
                 assert len(await tab.answered()) > 20
+                assert tab.complaints == []
             assert await ana.answered() != await ben.answered()
+            assert max([await tab.most_lanes() for tab in tabs]) > 1
+            keep_picture(tmp_path / "playground.png")
     finally:
         await engine.stop()
+
+
+def keep_picture(shot: Path) -> None:
+    """The README's picture is the demo model itself: taken anew with PARLEY_UPDATE_PICTURE=1."""
+    data = shot.read_bytes()
+    assert 20_000 < len(data) < 400_000
+    if os.environ.get("PARLEY_UPDATE_PICTURE") or not PICTURE.exists():
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        PICTURE.write_bytes(data)
