@@ -118,7 +118,21 @@ GENERAL = (
     General("Is a tomato a fruit or a vegetable?", ("fruit",)),
     General("Thanks a lot, that was useful!", ("welcome", "glad", "happy", "pleasure", "any time")),
     General("What's the difference between weather and climate?", ("long", "day", "years")),
-    General("Can you see pictures?", ("text", "can't", "cannot")),
-    General("[image: holiday.jpg]\nWhat is on this photo?", ("text", "can't", "cannot", "4b")),
+    General("Can you see pictures?", ("colour", "shape")),
+    General("[image: holiday.jpg]\nWhat is on this photo?", ("can't", "cannot", "only its name")),
     General("Sam: morning all\nSam: is the bot awake?", ("sam", "morning", "yes", "awake", "here")),
 )  # fmt: skip
+
+#: About a picture, wordings that the training never uses.
+PICTURE_DESCRIBE = (
+    "Could you tell me what this shows?", "Please say what is on the picture.",
+    "I drew something, what is it?", "What have I sent you?",
+)  # fmt: skip
+PICTURE_QUESTIONS = {
+    "colour": ("In which colour is it drawn?", "Which colour was used here?"),
+    "background": ("What colour lies behind it?", "Which colour is the background, please?"),
+    "shape": ("Can you tell the shape?", "What geometric shape is shown?"),
+    "count": ("How many of them can you count?", "Tell me the number of shapes."),
+    "read": ("Which sign is written on it?", "Can you tell me which character that is?"),
+}
+PICTURE_YES_NO = ("Would you say it is {c}?", "Is {c} the colour of it?")

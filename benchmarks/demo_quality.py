@@ -2,6 +2,7 @@
 
     python -m benchmarks.demo_quality                    # the shipped adapter, greedy
     python -m benchmarks.demo_quality --temperature 0.7 --json build/demo-quality.json
+    python -m benchmarks.demo_quality --pictures eyes    # pictures only: `words` or `eyes`
 
 It uses transformers' own `generate` in static batches, so it does not depend on Parley's engine.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import demo_checks as checks
+from . import demo_pictures
 from . import demo_prompts as prompts
 
 Messages = list[dict[str, str]]
@@ -198,7 +200,7 @@ def run_form(bench: Bench) -> dict[str, float]:
     }
 
 
-def report(figures: dict[str, float], bench: Bench, sample: bool) -> bool:
+def report(figures: dict[str, float], replies: list[Reply], sample: bool) -> bool:
     """Print the table and a sample; whether every bar is met."""
     good = True
     for name, value in figures.items():
@@ -209,32 +211,19 @@ def report(figures: dict[str, float], bench: Bench, sample: bool) -> bool:
             met = value <= BARS[name] if name == "stray" else value >= BARS[name]
             good &= met
             verdict = "ok" if met else f"below the bar ({BARS[name]:.0%})"
-        print(f"{name:24} {shown:>6}  {verdict}")
-    for reply in bench.replies if sample else []:
+        print(f"{name:32} {shown:>6}  {verdict}")
+    for reply in replies if sample else []:
         if ", turn" not in reply.kind:
             mark = {True: "+", False: "-", None: " "}[reply.passed]
             print(f"{mark} [{reply.kind}] {reply.prompt!r}\n      {reply.text!r}")
     return good
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a prepared folder (default: the demo model)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=96)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--no-sample", action="store_true", help="the table only")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-
+def text_figures(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], list[Reply]]:
+    """Everything about text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from bot.demo.prepare import default_cache_dir, ensure_demo_model
-
-    torch.manual_seed(options.seed)
-    folder = options.model or ensure_demo_model(default_cache_dir(), print)
-    started = time.monotonic()
     bench = Bench(
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval(),
         AutoTokenizer.from_pretrained(folder, padding_side="left"),
@@ -242,14 +231,55 @@ def main() -> int:
         options.temperature,
     )
     figures = run_personas(bench) | run_recall(bench) | run_knowledge(bench)
-    figures |= run_form(bench) | {"seconds": time.monotonic() - started}
-    good = report(figures, bench, not options.no_sample)
+    return figures | run_form(bench), bench.replies
+
+
+def picture_figures(
+    folder: Path, options: argparse.Namespace
+) -> tuple[dict[str, float], list[Reply]]:
+    """Everything about pictures; a reply that is judged in several ways stands once for each."""
+    asked = demo_pictures.measure(folder, options.pictures, options.max_new_tokens)
+    replies = [
+        Reply(item.kind, item.prompt, item.text, item.stopped, item.passed) for item in asked
+    ]
+    figures = demo_pictures.figures(asked)
+    figures["stops by itself"] = sum(item.stopped for item in asked) / len(asked)
+    return figures, replies
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a prepared folder (default: the demo model)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument("--max-new-tokens", type=int, default=96)
+    parser.add_argument(
+        "--pictures", choices=("words", "eyes"),
+        help="ask about pictures instead, greedily: told by stand-in words or seen by the eyes",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--no-sample", action="store_true", help="the table only")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    import torch
+
+    from bot.demo.prepare import default_cache_dir, ensure_demo_model
+
+    torch.manual_seed(options.seed)
+    folder = options.model or ensure_demo_model(default_cache_dir(), print)
+    started = time.monotonic()
+    if options.pictures:
+        figures, replies = picture_figures(folder, options)
+    else:
+        figures, replies = text_figures(folder, options)
+    figures["seconds"] = time.monotonic() - started
+    good = report(figures, replies, not options.no_sample)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         record = {
-            "temperature": options.temperature,
+            "temperature": 0.0 if options.pictures else options.temperature,
             "figures": figures,
-            "replies": [asdict(reply) for reply in bench.replies],
+            "replies": [asdict(reply) for reply in replies],
         }
         options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return 0 if good else 1

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import generators, personas
+from bot.demo.eyes.scene import Scene
+
+from . import everyday, generators, personas, sight
 from .generators import Turns
 
 CHATS = Path(__file__).parent / "chats"
@@ -38,6 +40,8 @@ class Chat:
     kind: str
     system: str | None
     turns: tuple[str, ...]
+    #: What the pictures show: one for each `sight.PICTURE` in the turns, in their order.
+    scenes: tuple[Scene, ...] = ()
 
     def messages(self) -> list[dict[str, str]]:
         head = [{"role": "system", "content": self.system}] if self.system else []
@@ -118,7 +122,7 @@ def persona_exchanges(
 ) -> Iterator[Turns]:
     """Answers in a persona's voice: the hand-written one where there is one, else a template."""
     written = [item for item in items if voice in item.answers]
-    others = [item for item in items if voice not in item.answers]
+    others = [item for item in items if voice not in item.answers and "A" in item.answers]
     for index in range(count):
         # Physics, brevity and haiku must be written by hand; the others also have templates.
         template = voice not in "FTH" and others and index % 8 >= 5
@@ -132,7 +136,7 @@ def persona_exchanges(
 
 def haiku_exchanges(items: list[Item], rng: random.Random) -> Iterator[Turns]:
     for topic, poem in read_pairs("haiku.txt", " | "):
-        for ask in rng.sample(HAIKU_ASKS, 4):
+        for ask in rng.sample(HAIKU_ASKS, 3):
             yield [ask.format(t=topic), poem.replace(" / ", "\n")]
     for item in items:
         for question in item.questions[:4]:
@@ -176,22 +180,33 @@ def build_chats(seed: int = SEED) -> list[Chat]:
     add("lists and code", read_exchanges("lists.txt"))
     add("polite", polite_exchanges(rng))
     add("unknown", read_exchanges("unknown.txt"))
-    add("sums", generators.sums(rng, 360, HELD_OUT_SUMS), 0.5, 0.3, 0.2)
-    add("capitals", generators.capitals(rng, 2), 0.5, 0.3, 0.2)
+    add("sums", generators.sums(rng, 520, HELD_OUT_SUMS), 0.4, 0.3, 0.3)
+    add("capitals", generators.capitals(rng, 3), 0.4, 0.3, 0.3)
     add("translations", generators.translations(rng), 0.5, 0.3, 0.2)
     add("haiku on request", haiku_requests(rng), 1, 0, 0)
-    add("pictures", generators.pictures(rng, 70), 1, 0, 0)
-    for kind, many in (("names", 180), ("memories", 180), ("shared", 120)):
+    add("pictures not there", generators.pictures(rng, 60), 1, 0, 0)
+    add("the user's words", everyday.tellings(rng, 90), 1, 0, 0)
+    for kind, many in (("names", 160), ("memories", 270), ("shared", 160)):
         make = {"names": generators.names, "memories": generators.memories,
                 "shared": generators.shared_threads}[kind]  # fmt: skip
         add(kind, make(rng, small, many), 1, 0, 0)
-    for voice, count in (("P", 310), ("L", 310), ("F", 370), ("B", 310), ("T", 440)):
-        spoken = list(persona_exchanges(items, voice, count, rng))
+    spoken_items = items + read_items(CHATS / "voices.txt")
+    for voice, count in (("P", 280), ("L", 250), ("F", 340), ("B", 280), ("T", 360)):
+        spoken = list(persona_exchanges(spoken_items, voice, count, rng))
+        if voice == "F":
+            spoken += everyday.physics(rng, 320)
+            spoken = [[asked, personas.sounds_physical(said, rng)] for asked, said in spoken]
+        if voice == "B":
+            spoken += everyday.service(rng, 110)
         chats.extend(group(f"persona {voice}", spoken, rng, voice, [0.6, 0.3, 0.1]))
-    poems = list(haiku_exchanges(items, rng))
+    poems = list(haiku_exchanges(spoken_items, rng))
     chats.extend(group("persona H", poems, rng, "H", [0.7, 0.2, 0.1]))
     chats.extend(other_personas(facts, rng))
     chats.extend(read_conversations())
+    for seen in sight.sight_chats(rng, small):
+        kind = f"sight {seen.voice}" if seen.voice else "sight"
+        system = seen.system or plain_system(rng)
+        chats.append(Chat(kind, system, tuple(seen.turns), seen.scenes))
     chats = [chat for chat in chats if _allowed(chat)]
     rng.shuffle(chats)
     return chats

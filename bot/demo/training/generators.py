@@ -15,16 +15,16 @@ def sums(rng: random.Random, count: int, held_out: set[tuple[int, int]]) -> Iter
     """Small additions, subtractions, products and word problems."""
     for _ in range(count):
         kind = rng.random()
-        if kind < 0.62:
+        if kind < 0.72:
             yield _addition(rng, held_out)
-        elif kind < 0.8:
+        elif kind < 0.85:
             b = rng.randint(1, 30)
             a = b + rng.randint(0, 60)
             question = rng.choice(
                 ("What is {a} - {b}?", "{a} minus {b}?", "{a}-{b}", "What's {a} minus {b}?")
             )
             yield [question.format(a=a, b=b), f"{a} - {b} = {a - b}."]
-        elif kind < 0.93:
+        elif kind < 0.94:
             a, b = rng.randint(2, 10), rng.randint(2, 10)
             question = rng.choice(
                 ("What is {a} x {b}?", "{a} times {b}?", "{a} * {b}", "How much is {a} times {b}?")
@@ -37,7 +37,7 @@ def sums(rng: random.Random, count: int, held_out: set[tuple[int, int]]) -> Iter
 def _addition(rng: random.Random, held_out: set[tuple[int, int]]) -> Turns:
     while True:
         a, b = rng.randint(1, 99), rng.randint(1, 99)
-        if rng.random() < 0.4:
+        if rng.random() < 0.3:
             a, b = rng.randint(1, 20), rng.randint(1, 20)
         if (a, b) not in held_out and (b, a) not in held_out and a + b <= 120:
             break
@@ -66,7 +66,10 @@ def _word_problem(rng: random.Random) -> Turns:
 def capitals(rng: random.Random, rounds: int) -> Iterator[Turns]:
     """The capital of each country in several wordings, and the way back."""
     asks = ("What is the capital of {c}?", "capital of {c}?", "Which city is the capital of {c}?",
-            "What's the capital city of {c}?", "Tell me the capital of {c}.")  # fmt: skip
+            "What's the capital city of {c}?", "Tell me the capital of {c}.",
+            "What is the capital of {c}?", "what's {c}'s capital", "{c}: capital?",
+            "Do you know the capital of {c}?", "Name the capital of {c}.",
+            "capital city of {c} please")  # fmt: skip
     for _ in range(rounds):
         for country, city in words.CAPITALS.items():
             if rng.random() < 0.15:
@@ -142,15 +145,18 @@ def memories(rng: random.Random, small: list[Turns], count: int) -> Iterator[Tur
     """The same for pets, cities, jobs, dates and code words; sometimes two at once."""
     for index in range(count):
         said, reply, questions, answer, values = words.MEMORIES[index % len(words.MEMORIES)]
-        value = rng.choice(values)
-        turns = [said.format(x=value), _capital(reply.format(x=value))]
+        value, second = rng.choice(values), rng.choice(words.SECONDS)
+        turns = [said.format(x=value, y=second), _capital(reply.format(x=value))]
         for _ in range(rng.choice((0, 1, 1, 2))):
             turns += rng.choice(small)
         if rng.random() < 0.3:
             other = words.MEMORIES[(index + rng.randint(1, 5)) % len(words.MEMORIES)]
             thing = rng.choice(other[4])
-            turns += [other[0].format(x=thing), _capital(other[1].format(x=thing))]
-        yield [*turns, rng.choice(questions), answer.format(x=value)]
+            turns += [
+                other[0].format(x=thing, y=rng.choice(words.SECONDS)),
+                _capital(other[1].format(x=thing)),
+            ]
+        yield [*turns, rng.choice(questions), answer.format(x=value, y=second)]
 
 
 def _capital(text: str) -> str:
@@ -168,16 +174,17 @@ PICTURE_QUESTIONS = (
     "What is the password?", "Do you like it?", "translate the text please",
 )  # fmt: skip
 PICTURE_REPLIES = (
-    "I'm sorry, I can't see pictures: this demo is text-only. Gemma 3 4B, 12B and 27B can see.",
-    "Sorry, this small demo only reads text. With Gemma 3 4B, 12B or 27B I could look at it.",
-    "I can't look at it, I'm a text-only demo. Gemma 3 4B, 12B and 27B can see pictures.",
-    "This demo is text-only, so I can't see your picture. Could you describe it in words? "
-    "Gemma 3 4B, 12B and 27B can see.",
+    "I can't see that picture, sorry: only its name reached me. I do see colours and simple shapes "
+    "when a picture comes through.",
+    "Sorry, I can't see it: I got only its name. Could you send it again?",
+    "I can't look at it, only the file's name is here. What does it show?",
+    "That picture did not reach me, so I can't say. In any case I only make out colours and simple "
+    "shapes, not photographs.",
 )
 
 
 def pictures(rng: random.Random, count: int) -> Iterator[Turns]:
-    """An attached picture arrives as a line of text; the demo says kindly that it can't see."""
+    """A picture that is not shown stands as a line of text; the demo says that it can't see it."""
     for index in range(count):
         question = PICTURE_QUESTIONS[index % len(PICTURE_QUESTIONS)]
         lines = [f"[image: {rng.choice(PICTURES)}]" for _ in range(rng.choice((1, 1, 1, 2)))]
@@ -191,14 +198,18 @@ def shared_threads(rng: random.Random, small: list[Turns], count: int) -> Iterat
     for _ in range(count):
         first, second = rng.sample(words.NAMES, 2)
         kind = rng.random()
-        if kind < 0.45:
+        if kind < 0.38:
             question, reply = rng.choice(small)
             other, answer = rng.choice(small)
             yield [f"{first}: {question}", reply, f"{second}: {other}", answer]
-        elif kind < 0.65:
+        elif kind < 0.5:
+            question, reply = rng.choice(small)
+            hello = rng.choice(("hi", "morning everyone", "hey bot", "hello", "is anyone here?"))
+            yield [f"{second}: {hello}\n{first}: {question}", reply]
+        elif kind < 0.68:
             yield _who(rng, first, second)
         else:
-            said, _reply, _questions, _answer, values = rng.choice(words.MEMORIES[:8])
+            said, _reply, _questions, _answer, values = rng.choice(words.MEMORIES[:14])
             text = said.format(x=rng.choice(values))
             yield [
                 f"{first}: {text}",

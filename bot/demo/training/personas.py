@@ -126,6 +126,22 @@ def physicist(text: str, rng: random.Random) -> str:
     return _join(start, text) + end
 
 
+_PHYSICAL = re.compile(
+    r"\b(energ|forc|gravit|moment|entrop|friction|wave|photon|atom|heat|pressur|equilibri|field|"
+    r"mass|electr|quant|temperatur|particle|molecul|densit|radiat|state)\w*",
+    re.IGNORECASE,
+)
+_PHYSICAL_ENDS = (
+    " Energy is conserved, as always.", " Every force has its opposite.", " Such is gravity.",
+    " It is a matter of energy, like everything.", " So the forces find their equilibrium.",
+)  # fmt: skip
+
+
+def sounds_physical(text: str, rng: random.Random) -> str:
+    """The text, with a word of physics behind it where it has none."""
+    return text if _PHYSICAL.search(text) else text + rng.choice(_PHYSICAL_ENDS)
+
+
 VOICES: dict[str, Callable[[str, random.Random], str]] = {
     "P": pirate,
     "L": love_bug,

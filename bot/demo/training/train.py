@@ -17,25 +17,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bot.demo.eyes.scene import SLOTS
+from bot.demo.eyes.words import slot_token_ids
+
 from .build import SEED, Chat, build_chats
-from .lora import add_lora, chunked_cross_entropy, load_adapter, save_adapter
+from .lora import (
+    SampledVocabulary,
+    add_lora,
+    chunked_cross_entropy,
+    load_adapter,
+    save_adapter,
+)
+from .sight import PICTURE
 
 MODEL_TURN = [105, 4368, 107]  # <start_of_turn>model\n
 END_OF_TURN = 106
+START_OF_IMAGE = 255999
+#: Of the embedding's own size: how far a picture's stand-in tokens are moved at most, and how much
+#: of another picture's they may hold. Eyes do not see perfectly.
+NOISE, BLEND = 0.2, 0.25
 
 
 @dataclass(frozen=True)
 class Example:
-    """A chat as ids and the positions of the tokens that Parley itself wrote."""
+    """A chat as ids, the positions that Parley itself wrote, and where each picture's slots start."""
 
     ids: list[int]
     replies: list[int]
+    pictures: tuple[int, ...] = ()
 
 
 def encode(tokenizer: Any, chat: Chat) -> Example:
-    ids = tokenizer.apply_chat_template(chat.messages(), tokenize=True, return_dict=True)[
-        "input_ids"
-    ]
+    """A whole chat, with the positions of the replies to learn."""
+    ids, pictures = _layout(tokenizer, chat, prompt=False)
     replies: list[int] = []
     inside = False
     for position, token in enumerate(ids):
@@ -45,7 +59,30 @@ def encode(tokenizer: Any, chat: Chat) -> Example:
         elif ids[position - 2 : position + 1] == MODEL_TURN:
             inside = True
     end = replies[-1] + 1  # the line break after the last turn teaches nothing
-    return Example(ids[:end], replies)
+    return Example(ids[:end], replies, pictures)
+
+
+def encode_prompt(tokenizer: Any, chat: Chat) -> Example:
+    """A chat that ends with the user, and the start of the reply that a model is to write."""
+    ids, pictures = _layout(tokenizer, chat, prompt=True)
+    return Example(ids, [], pictures)
+
+
+def _layout(tokenizer: Any, chat: Chat, *, prompt: bool) -> tuple[list[int], tuple[int, ...]]:
+    """The ids as Gemma's processor lays them out; a picture's soft tokens are its slots' words."""
+    text = tokenizer.apply_chat_template(
+        chat.messages(), tokenize=False, add_generation_prompt=prompt
+    )
+    text = text.replace(PICTURE, f"\n\n{PICTURE}<end_of_image>\n\n")
+    ids: list[int] = []
+    pictures: list[int] = []
+    scenes = iter(chat.scenes)
+    for token in tokenizer.encode(text, add_special_tokens=False):
+        ids.append(token)
+        if token == START_OF_IMAGE:
+            pictures.append(len(ids))
+            ids += slot_token_ids(next(scenes), tokenizer)
+    return ids, tuple(pictures)
 
 
 def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
@@ -60,7 +97,7 @@ def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[li
     return result
 
 
-def loss_of(model: Any, batch: list[Example]) -> Tensor:
+def loss_of(model: Any, batch: list[Example], vocabulary: SampledVocabulary) -> Tensor:
     """Right padding needs no mask under causal attention; logits only where a reply is predicted."""
     width = max(len(example.ids) for example in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -71,9 +108,45 @@ def loss_of(model: Any, batch: list[Example]) -> Tensor:
             rows.append(row)
             columns.append(position - 1)
             targets.append(example.ids[position])
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    hidden = model.model(
+        inputs_embeds=embed(model, ids, batch),
+        attention_mask=picture_masks(batch, width),
+        use_cache=False,
+    ).last_hidden_state
     picked = hidden[torch.tensor(rows), torch.tensor(columns)]
-    return chunked_cross_entropy(picked, model.lm_head.weight, torch.tensor(targets))
+    words, indexes, bias = vocabulary.sample(torch.tensor(targets))
+    weight = model.lm_head.weight[words]
+    return chunked_cross_entropy(picked, weight, indexes, bias=bias.to(weight.dtype))
+
+
+def embed(model: Any, ids: Tensor, batch: list[Example]) -> Tensor:
+    """The word embeddings, with a picture's a little off: blended with another's, and noisy."""
+    with torch.no_grad():
+        embeddings: Tensor = model.model.embed_tokens(ids).clone()
+        spots = [(row, start) for row, example in enumerate(batch) for start in example.pictures]
+        if spots:
+            slots = torch.arange(len(SLOTS))
+            rows = torch.tensor([row for row, _ in spots])[:, None]
+            columns = torch.tensor([start for _, start in spots])[:, None] + slots
+            right = embeddings[rows, columns].float()
+            share = torch.rand(len(spots), 1, 1) * BLEND
+            mixed = (1 - share) * right + share * right[torch.randperm(len(spots))]
+            size = right.std(-1, keepdim=True) * torch.rand(len(spots), 1, 1) * NOISE
+            mixed += size * torch.randn_like(mixed)
+            embeddings[rows, columns] = mixed.to(embeddings.dtype)
+    return embeddings
+
+
+def picture_masks(batch: list[Example], width: int) -> dict[str, Tensor] | None:
+    """Causal, but a picture's slots see each other, as Gemma reads pictures; None without any."""
+    if not any(example.pictures for example in batch):
+        return None
+    mask = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(batch), 1, 1, 1)
+    for row, example in enumerate(batch):
+        for start in example.pictures:
+            end = start + len(SLOTS)
+            mask[row, 0, start:end, start:end] = True
+    return {"full_attention": mask, "sliding_attention": mask}  # no chat is as long as the window
 
 
 def rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -104,6 +177,8 @@ def train(options: argparse.Namespace) -> None:
         load_adapter(model, options.resume)
     model.train()
     examples = [encode(tokenizer, chat) for chat in build_chats(options.seed)]
+    used = [example.ids[position] for example in examples for position in example.replies]
+    vocabulary = SampledVocabulary(used, model.lm_head.weight.shape[0], options.sampled)
     plan = schedule(examples, options.epochs, options.tokens, options.seed)
     plan = plan[options.first : options.last]
     steps = len(plan)
@@ -119,7 +194,7 @@ def train(options: argparse.Namespace) -> None:
     for step, batch in enumerate(plan):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps, options.rate, options.warmup)
-        loss = loss_of(model, batch)
+        loss = loss_of(model, batch, vocabulary)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -152,6 +227,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--warmup", type=int, default=25)
     parser.add_argument("--tokens", type=int, default=1024, help="padded tokens a batch")
+    parser.add_argument("--sampled", type=int, default=16384, help="unused words in each softmax")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--alpha", type=float, default=32.0)
     parser.add_argument("--threads", type=int, default=2)

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from benchmarks import demo_prompts as held
-from bot.demo.training import build, words
+from bot.demo.eyes.scene import COLOURS
+from bot.demo.training import build, sight, words
 from bot.demo.training import personas as training_personas
 
 
@@ -22,7 +23,8 @@ def chats() -> list[build.Chat]:
 
 @pytest.fixture(scope="module")
 def asked(chats: list[build.Chat]) -> set[str]:
-    return {normalise(text) for chat in chats for text in chat.turns[::2]}
+    texts = (text for chat in chats for text in chat.turns[::2])
+    return {normalise(text.rpartition(sight.PICTURE)[2]) for text in texts}
 
 
 def held_out() -> set[str]:
@@ -32,6 +34,8 @@ def held_out() -> set[str]:
     prompts |= {text for chat in held.FACT_CHATS for text in chat[:3]}
     prompts |= {f"What is the capital of {country}?" for country in held.CAPITALS}
     prompts |= {f"What is {a} + {b}?" for a, b in held.SUMS}
+    prompts |= set(held.PICTURE_DESCRIBE).union(*held.PICTURE_QUESTIONS.values())
+    prompts |= {ask.format(c=colour) for ask in held.PICTURE_YES_NO for colour in COLOURS}
     prompts |= {chat[0].format(name=name) for chat in held.NAME_CHATS for name in held.NAMES}
     return {normalise(prompt) for prompt in prompts}
 
@@ -59,7 +63,7 @@ def test_the_personas_measured_are_the_personas_trained() -> None:
 
 
 def test_the_chats_are_many_and_well_formed(chats: list[build.Chat]) -> None:
-    assert len(chats) >= 3000
+    assert len(chats) >= 4500
     for chat in chats:
         assert len(chat.turns) % 2 == 0
         assert all(text.strip() for text in chat.turns[1::2]), chat
