@@ -44,6 +44,38 @@ def require_persona(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
     Raises:
         NotAllowed: for anybody else.
     """
+    _require_here(by, scope, is_dm, "Only an admin can change the persona here.")
+
+
+def require_settings(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
+    """Settings are changed by the same people as personas.
+
+    Raises:
+        NotAllowed: for anybody else.
+    """
+    _require_here(by, scope, is_dm, "Only an admin can change the settings here.")
+
+
+def require_forget(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
+    """A whole channel is forgotten by an admin; a DM also by its person.
+
+    Raises:
+        NotAllowed: for anybody else.
+    """
+    _require_here(by, scope, is_dm, "Only an admin can have a whole channel forgotten.")
+
+
+def require_admin(by: Author) -> None:
+    """For what concerns the whole workspace.
+
+    Raises:
+        NotAllowed: `by` is no admin.
+    """
+    if not by.is_admin:
+        raise NotAllowed("Only an admin can do that.")
+
+
+def _require_here(by: Author, scope: ThreadKey, is_dm: bool, refusal: str) -> None:
     own_dm = is_dm and bool(scope.channel)
     if not by.is_admin and not own_dm:
-        raise NotAllowed("Only an admin can change the persona here.")
+        raise NotAllowed(refusal)

@@ -2,106 +2,81 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
-from datetime import UTC
+from dataclasses import replace
 
-from bot.core import personas
-from bot.core.access import NotAllowed, require_control
-from bot.core.commands import COMMANDS, SCOPES, help_text
+from bot.core import channels
+from bot.core import command_texts as texts
+from bot.core.access import (
+    NotAllowed,
+    require_admin,
+    require_control,
+    require_forget,
+    require_settings,
+)
+from bot.core.commands import COMMANDS, help_text
 from bot.core.conversations import Conversations
-from bot.core.events import CommandInvoked, ThreadKey
-from bot.core.labels import one_line
+from bot.core.events import CommandInvoked
+from bot.core.persona_actions import PersonaActions
+from bot.core.personas import PersonaError
 from bot.core.ports import CommandReply, Store
-from bot.core.records import PersonaVersion, SamplingOverrides
+from bot.core.preview import Preview
+from bot.core.records import Change, ChannelSettings
+from bot.core.settings import ServiceSettings
 
-_SCOPE_WORDS = {"thread": "this thread", "channel": "this channel", "workspace": "the workspace"}
+DAYS = 30
+MAX_DAYS = 3_650
+_AUDIT_ENTRIES = 15
+# A preview waits for the engine; what only reads needs no turn either.
+_CHANGING = frozenset(name for name, command in COMMANDS.items() if command.admin_only) - {
+    "persona preview",
+    "audit",
+}
 
 
 class CommandActions:
     """Runs commands."""
 
-    def __init__(self, store: Store, conversations: Conversations, default_persona: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        conversations: Conversations,
+        settings: ServiceSettings,
+        preview: Preview,
+    ) -> None:
         self._store = store
         self._conversations = conversations
-        self._default = default_persona
+        self._settings = settings
+        # One change at a time, so that the audit trail's "before" is what was there before.
+        self._changing = asyncio.Lock()
+        persona_actions = PersonaActions(store, preview, settings.persona)
         self._actions: dict[str, Callable[[CommandInvoked], Awaitable[CommandReply]]] = {
-            "persona set": self._set,
-            "persona show": self._show,
-            "persona clear": self._clear,
-            "persona list": self._list,
-            "persona use": self._use,
+            **persona_actions.actions,
             "reset": self._reset,
             "stop": self._stop,
+            "forget": self._forget,
+            "settings show": self._show_settings,
+            "settings set": self._set_settings,
+            "usage": self._usage,
+            "audit": self._audit,
             "help": self._help,
         }
 
     async def run(self, event: CommandInvoked) -> CommandReply:
         """Run a command; what a person did wrong comes back as a reply that is not `ok`."""
-        if event.name not in COMMANDS:
+        command = COMMANDS.get(event.name)
+        if command is None:
             return CommandReply(help_text(event.name), ok=False)
         try:
+            if command.admin_only and not event.is_dm:  # a DM's person may do some there
+                require_admin(event.author)
+            if event.name in _CHANGING:
+                async with self._changing:
+                    return await self._actions[event.name](event)
             return await self._actions[event.name](event)
-        except (NotAllowed, personas.PersonaError) as refusal:
+        except (NotAllowed, PersonaError, channels.SettingError, texts.BadScope) as refusal:
             return CommandReply(str(refusal), ok=False)
-
-    async def _set(self, event: CommandInvoked) -> CommandReply:
-        scope, where = _scope(event)
-        sampling = personas.parse_sampling(event.args)
-        await personas.set_persona(
-            self._store,
-            scope,
-            event.args.get("text", ""),
-            sampling,
-            event.author,
-            is_dm=event.is_dm,
-        )
-        extra = f" ({_describe(sampling)})" if _describe(sampling) else ""
-        return CommandReply(
-            f"The persona of {where} is set{extra}, from the next message on.", private=False
-        )
-
-    async def _use(self, event: CommandInvoked) -> CommandReply:
-        scope, where = _scope(event)
-        name, text = personas.library_text(event.args.get("name", ""))
-        await personas.set_persona(
-            self._store,
-            scope,
-            text,
-            SamplingOverrides(),
-            event.author,
-            name=name,
-            is_dm=event.is_dm,
-        )
-        return CommandReply(
-            f"In {where} I am now: {name}, from the next message on.", private=False
-        )
-
-    async def _clear(self, event: CommandInvoked) -> CommandReply:
-        scope, where = _scope(event)
-        await personas.clear_persona(self._store, scope, event.author, is_dm=event.is_dm)
-        now = await personas.resolve(self._store, event.key, self._default)
-        return CommandReply(
-            f"The persona of {where} is cleared. Here I am now: {_origin(now.source)}.",
-            private=False,
-        )
-
-    async def _show(self, event: CommandInvoked) -> CommandReply:
-        found = await personas.resolve(self._store, event.key, self._default)
-        lines = [_quote(found.text), f"This is {_origin(found.source)}."]
-        if found.source is not None:
-            if found.source.scope != event.key:
-                lines.append(f"It counts here because {_inheritance(event.key, found.source)}.")
-            by = one_line(found.source.set_by_name, 80) or "somebody"
-            lines.append(f"Set by {by} on {found.source.at.astimezone(UTC):%Y-%m-%d at %H:%M} UTC.")
-        sampling = _describe(found.sampling)
-        if sampling:
-            lines.append(f"Sampling: {sampling}.")
-        return CommandReply("\n".join(lines))
-
-    async def _list(self, event: CommandInvoked) -> CommandReply:
-        lines = [f"- {name}: {text}" for name, text in personas.LIBRARY.items()]
-        return CommandReply("\n".join([*lines, "Take one with `/persona use <name>`."]))
 
     async def _reset(self, event: CommandInvoked) -> CommandReply:
         turns = await self._conversations.reset(event.key, event.author)
@@ -118,51 +93,67 @@ class CommandActions:
         stopped = self._conversations.stop(event.key, turn.id)
         return CommandReply("Stopped." if stopped else "That reply has just ended.")
 
+    async def _forget(self, event: CommandInvoked) -> CommandReply:
+        what = event.args.get("what", "").strip().lower()
+        if what == "me":
+            return await self._forget_person(event)
+        if what == "here":
+            if event.key.thread and not event.is_dm:
+                return await self._reset(event)
+            return await self._forget_channel(event)
+        return CommandReply("Say what to forget: /forget me, or /forget here.", ok=False)
+
+    async def _forget_person(self, event: CommandInvoked) -> CommandReply:
+        workspace = replace(event.key, channel="", thread="")
+        turns = await self._conversations.forget(workspace, event.author.id)
+        if not turns:
+            return CommandReply("There is nothing of yours that I remember here.")
+        count = "1 turn is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(
+            f"Forgotten: what you wrote to me here and my replies to it ({count} changed or "
+            "deleted). What stands in the channels is yours to delete."
+        )
+
+    async def _forget_channel(self, event: CommandInvoked) -> CommandReply:
+        scope = event.key.in_thread("")
+        require_forget(event.author, scope, is_dm=event.is_dm)
+        change = Change(event.author, "forget here", "", "deleted")
+        turns = await self._conversations.forget(scope, change=change)
+        if not turns:
+            return CommandReply("There is nothing to forget here.")
+        count = "1 turn is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(
+            f"Forgotten: {count} deleted, here and in the threads of this channel.", private=False
+        )
+
+    async def _show_settings(self, event: CommandInvoked) -> CommandReply:
+        found = await channels.resolve(self._store, event.key, self._settings)
+        return CommandReply(texts.settings_here(found))
+
+    async def _set_settings(self, event: CommandInvoked) -> CommandReply:
+        scope, where = texts.scope_of(event)
+        require_settings(event.author, scope, is_dm=event.is_dm)
+        before = (await self._store.channel_settings([scope])).get(scope, ChannelSettings())
+        after = channels.parse(event.args, before)
+        change = Change(
+            event.author, event.name, channels.described(before), channels.described(after)
+        )
+        await self._store.set_channel_settings(scope, after, change)
+        return CommandReply(f"Set for {where}: {channels.described(after)}.", private=False)
+
+    async def _usage(self, event: CommandInvoked) -> CommandReply:
+        raw = event.args.get("days", "").strip() or str(DAYS)
+        if not (raw.isascii() and raw.isdigit() and len(raw) < 6 and 0 < int(raw) <= MAX_DAYS):
+            return CommandReply(f"Days is a whole number from 1 to {MAX_DAYS:,}.", ok=False)
+        everybody = event.author.is_admin
+        user = None if everybody else event.author.id
+        summary = await self._store.usage(replace(event.key, channel="", thread=""), int(raw), user)
+        return CommandReply(texts.usage(summary, everybody=everybody))
+
+    async def _audit(self, event: CommandInvoked) -> CommandReply:
+        require_admin(event.author)
+        workspace = replace(event.key, channel="", thread="")
+        return CommandReply(texts.audit(await self._store.audit(workspace, _AUDIT_ENTRIES)))
+
     async def _help(self, event: CommandInvoked) -> CommandReply:
         return CommandReply(help_text(event.args.get("command", "")))
-
-
-def _scope(event: CommandInvoked) -> tuple[ThreadKey, str]:
-    """The scope that a command names, the channel unless it says otherwise; and its words."""
-    name = event.args.get("scope", "channel")
-    if name not in SCOPES:
-        raise personas.PersonaError(f"The scope is one of: {', '.join(SCOPES)}.")
-    if name == "thread" and not event.key.thread:
-        raise personas.PersonaError("That works inside a thread only.")
-    scope = {
-        "thread": event.key,
-        "channel": event.key.in_thread(""),
-        "workspace": replace(event.key, channel="", thread=""),
-    }[name]
-    return scope, _SCOPE_WORDS[name]
-
-
-def _scope_word(scope: ThreadKey) -> str:
-    if scope.thread:
-        return "thread"
-    return "channel" if scope.channel else "workspace"
-
-
-def _origin(source: PersonaVersion | None) -> str:
-    if source is None:
-        return "the built-in persona"
-    named = f" ({source.name})" if source.name else ""
-    return f"the persona of {_SCOPE_WORDS[_scope_word(source.scope)]}{named}"
-
-
-def _inheritance(key: ThreadKey, source: PersonaVersion) -> str:
-    if not key.thread:
-        return "the channel has none of its own"
-    if source.scope.channel:
-        return "the thread has none of its own"
-    return "neither the thread nor the channel has one of its own"
-
-
-def _describe(sampling: SamplingOverrides) -> str:
-    return ", ".join(
-        f"{name} {value}" for name, value in asdict(sampling).items() if value is not None
-    )
-
-
-def _quote(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines())

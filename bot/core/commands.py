@@ -1,4 +1,4 @@
-"""The commands: one registry that parsing, completion, help and native menus are made of."""
+"""Commands as people type them: parsing, completion, help; the registry is re-exported."""
 
 from __future__ import annotations
 
@@ -6,115 +6,41 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from bot.core.personas import LIBRARY, SAMPLING_FIELDS
+from bot.core.command_registry import (
+    COMMANDS,
+    INHERIT,
+    ROOTS,
+    SCOPES,
+    Command,
+    Kind,
+    Parameter,
+    describe,
+)
+from bot.core.personas import LIBRARY
+
+__all__ = [
+    "COMMANDS",
+    "INHERIT",
+    "PREFIXES",
+    "SCOPES",
+    "Command",
+    "CommandError",
+    "Completion",
+    "Kind",
+    "Parameter",
+    "ParsedCommand",
+    "complete",
+    "help_text",
+    "is_command",
+    "parse",
+]
 
 PREFIXES = ("/", "!")  # "!" because Slack knows no slash commands in threads
-SCOPES = ("channel", "thread", "workspace")
-
-
-class Kind(StrEnum):
-    """How a parameter is written."""
-
-    REST = "rest"  # all that follows the options, as it is
-    SCOPE = "scope"  # --channel, --thread or --workspace
-    NUMBER = "number"  # --top-p 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of a command; `name` is its key in `CommandInvoked.args`."""
-
-    name: str
-    help: str
-    kind: Kind = Kind.REST
-    required: bool = False
-    choices: tuple[str, ...] = ()
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """How it is written as an option; () for the rest of the line."""
-        if self.kind is Kind.SCOPE:
-            return tuple(f"--{choice}" for choice in self.choices)
-        if self.kind is Kind.NUMBER:
-            return (f"--{self.name.replace('_', '-')}",)
-        return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command as people see it. `admin_only`: the core refuses it to others."""
-
-    name: str
-    help: str
-    parameters: tuple[Parameter, ...] = ()
-    admin_only: bool = False
-
-    @property
-    def rest(self) -> Parameter | None:
-        """The parameter that takes the rest of the line."""
-        return next((p for p in self.parameters if p.kind is Kind.REST), None)
-
-    @property
-    def usage(self) -> str:
-        """How it is typed, in one line."""
-        words = [f"/{self.name}"]
-        if any(p.kind is Kind.SCOPE for p in self.parameters):
-            words.append("[--thread | --workspace]")
-        if any(p.kind is Kind.NUMBER for p in self.parameters):
-            words.append("[--temperature 0.7 ...]")
-        if self.rest:
-            words.append(f"<{self.rest.name}>" if self.rest.required else f"[{self.rest.name}]")
-        return " ".join(words)
-
-
-_SCOPE = Parameter(
-    "scope",
-    "Where it counts: the whole channel (unless said otherwise), only this thread, "
-    "or every channel of the workspace that has none of its own",
-    Kind.SCOPE,
-    choices=SCOPES,
-)
-_SAMPLING_HELP = {
-    "temperature": "How freely it chooses words, 0 (always the likeliest) to 5",
-    "top_k": "Choose among the k likeliest tokens; 0 is off",
-    "top_p": "Choose among the likeliest tokens that make up this share, above 0 to 1 (off)",
-    "min_p": "Leave out tokens less likely than this share of the likeliest; 0 is off",
-    "repetition_penalty": "Above 1 it avoids repeating itself; 1 is off",
-    "seed": "The same number gives the same reply to the same conversation",
-    "max_new_tokens": "The longest reply, in tokens (never more than the operator allows)",
-}
-_SAMPLING = tuple(Parameter(name, _SAMPLING_HELP[name], Kind.NUMBER) for name in SAMPLING_FIELDS)
-
-COMMANDS: Mapping[str, Command] = {
-    command.name: command
-    for command in (
-        Command(
-            "persona set",
-            "Set who I am in this channel, from the next message on",
-            (
-                Parameter("text", "The persona, as you would tell it me", required=True),
-                _SCOPE,
-                *_SAMPLING,
-            ),
-            admin_only=True,
-        ),
-        Command("persona show", "Show who I am here, who set it and when"),
-        Command("persona clear", "Clear the persona here: it inherits again", (_SCOPE,), True),
-        Command("persona list", "List the personas that come with me"),
-        Command(
-            "persona use",
-            "Take a persona from that list",
-            (Parameter("name", "Its name", required=True, choices=tuple(LIBRARY)), _SCOPE),
-            admin_only=True,
-        ),
-        Command("reset", "Stop, and delete what I remember of this conversation"),
-        Command("stop", "Stop the reply that I am writing here"),
-        Command("help", "Say what I can do", (Parameter("command", "One command only"),)),
-    )
-}
-_ROOTS = frozenset(name.split()[0] for name in COMMANDS)
+# Phones and chat clients make one long dash of two short ones, and curly quotes of straight ones.
+_OPTION = re.compile(r"\s*(?:--|—)([^\s=]*)(=?)")
+_SETTING = re.compile(r"\s*([A-Za-z_-]+)=")
+_VALUE = re.compile(r"""\s*(?:["“”]([^"“”]*)["“”]|(\S+))""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +69,7 @@ class Completion:
 def is_command(text: str) -> bool:
     """Whether a message is meant as one of the commands, rightly typed or not."""
     match = re.match(r"\s*[/!](\S+)", text)
-    return match is not None and match[1].lower() in _ROOTS
+    return match is not None and match[1].lower() in ROOTS
 
 
 def parse(text: str) -> ParsedCommand | CommandError:
@@ -157,7 +83,7 @@ def parse(text: str) -> ParsedCommand | CommandError:
     options, rest = _split_options(command, rest)
     if isinstance(options, CommandError):
         return options
-    return _with_rest(command, options, rest)
+    return _with_words(command, options, rest)
 
 
 def complete(prefix: str) -> list[Completion]:
@@ -188,17 +114,7 @@ def help_text(name: str = "") -> str:
         for command in COMMANDS.values()
         if command.name == wanted or command.name.startswith(f"{wanted} ")
     ]
-    return "\n\n".join(map(_help_on, found)) if found else _unknown(wanted).text
-
-
-def _help_on(command: Command) -> str:
-    admins = " For admins." if command.admin_only else ""
-    lines = [f"`{command.usage}`", f"{command.help}.{admins}"]
-    for parameter in command.parameters:
-        flags = " or ".join(f"`{flag}`" for flag in parameter.flags) or f"<{parameter.name}>"
-        choices = f" ({', '.join(parameter.choices)})" if parameter.kind is Kind.REST else ""
-        lines.append(f"- {flags}: {parameter.help}{choices if parameter.choices else ''}.")
-    return "\n".join(lines)
+    return "\n\n".join(map(describe, found)) if found else _unknown(wanted).text
 
 
 def _split_name(line: str) -> tuple[Command | None, str]:
@@ -216,7 +132,7 @@ def _split_name(line: str) -> tuple[Command | None, str]:
 def _unknown(line: str) -> CommandError:
     words = line.lower().split()[:2]
     root = words[0].lstrip("/!") if words else ""
-    if root in _ROOTS:
+    if root in ROOTS:
         known = [name.split()[1] for name in COMMANDS if name.startswith(f"{root} ")]
         return CommandError(f"/{root} is followed by one of: {', '.join(known)}.")
     typed = " ".join(words)[:40]
@@ -230,26 +146,38 @@ def _unknown(line: str) -> CommandError:
 def _split_options(command: Command, rest: str) -> tuple[dict[str, str] | CommandError, str]:
     """Take the options off the front of `rest`; `--` alone ends them."""
     options: dict[str, str] = {}
-    # Phones and chat clients make one long dash of two short ones.
-    while match := re.match(r"\s*(?:--|—)(\S*)", rest):
+    while True:
+        setting = _setting(command, rest)
+        match = setting or _OPTION.match(rest)
+        if match is None:
+            break
         rest = rest[match.end() :]
         if not match[1]:
             break
-        word, _, value = match[1].partition("=")
-        flag = f"--{word.lower()}"
+        flag = f"--{match[1].lower().replace('_', '-')}"
         parameter = next((p for p in command.parameters if flag in p.flags), None)
         if parameter is None:
             return _unknown_option(command, flag), rest
         if parameter.kind is Kind.SCOPE:
-            options[parameter.name] = word.lower()
+            options[parameter.name] = match[1].lower()
             continue
-        if not value:
-            number = re.match(r"\s*(\S+)", rest)
-            value, rest = (number[1], rest[number.end() :]) if number else ("", rest)
-        if not value:
-            return CommandError(f"{flag} needs a number."), rest
-        options[parameter.name] = value
+        value = _VALUE.match(rest)
+        if value is None:
+            kind = "number" if parameter.kind is Kind.NUMBER else "value"
+            return CommandError(f"{flag} needs a {kind}."), rest
+        options[parameter.name] = value[1] if value[1] is not None else value[2]
+        rest = rest[value.end() :]
     return options, rest.strip()
+
+
+def _setting(command: Command, rest: str) -> re.Match[str] | None:
+    """`mode=` where the command has such a setting; a text may well hold a "="."""
+    match = _SETTING.match(rest)
+    if match is None:
+        return None
+    name = match[1].lower().replace("-", "_")
+    known = any(p.name == name and p.kind is Kind.SETTING for p in command.parameters)
+    return match if known else None
 
 
 def _unknown_option(command: Command, flag: str) -> CommandError:
@@ -261,7 +189,18 @@ def _unknown_option(command: Command, flag: str) -> CommandError:
     return CommandError(f"/{command.name} has no option {flag[:40]}. {hint}")
 
 
-def _with_rest(command: Command, args: dict[str, str], rest: str) -> ParsedCommand | CommandError:
+def _with_words(command: Command, args: dict[str, str], rest: str) -> ParsedCommand | CommandError:
+    """Read what is no option: the first word, where the command has one, and the rest."""
+    if command.word is not None:
+        word = _VALUE.match(rest)
+        if word is None:
+            return _missing(command, command.word)
+        args[command.word.name] = word[1] if word[1] is not None else word[2]
+        # Options may stand after the name as well: /persona-library add pirate --top-k 1 ...
+        options, rest = _split_options(command, rest[word.end() :])
+        if isinstance(options, CommandError):
+            return options
+        args |= options
     parameter = command.rest
     if parameter is None:
         if rest:
@@ -269,18 +208,28 @@ def _with_rest(command: Command, args: dict[str, str], rest: str) -> ParsedComma
     elif rest:
         args[parameter.name] = rest
     elif parameter.required:
-        return CommandError(f"/{command.name} needs a {parameter.name}. Type: {command.usage}")
+        return _missing(command, parameter)
     return ParsedCommand(command.name, args)
+
+
+def _missing(command: Command, parameter: Parameter) -> CommandError:
+    return CommandError(f"/{command.name} needs a {parameter.name}. Type: {command.usage}")
 
 
 def _complete_parameters(command: Command, prefix: str, rest: str) -> Iterator[Completion]:
     start, _, word = prefix.rpartition(" ")
+    settings = [p for p in command.parameters if p.kind is Kind.SETTING]
     if word.startswith("-"):
         for parameter in command.parameters:
             for flag in parameter.flags:
                 if flag.startswith(word.lower()):
                     yield Completion(f"{start} {flag} ", parameter.help)
         return
+    for parameter in settings:
+        written = [f"{parameter.name}={choice}" for choice in parameter.choices]
+        for option in written or [f"{parameter.name}="]:
+            if option.startswith(word.lower()):
+                yield Completion(f"{start} {option}", parameter.help)
     _, typed = _split_options(command, rest)
     chosen = command.rest
     if chosen is not None and prefix.endswith(typed):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 from bot.core import labels
+from bot.core.excerpts import excerpt_within
 from bot.core.records import StoredAttachment, Turn, UserMessage
 from bot.engine.api import Image, Message, Part, Text
 
@@ -14,6 +17,11 @@ from bot.engine.api import Image, Message, Part, Text
 _CUT_STEP = 4
 # A bare mention says nothing, and an empty user turn makes models ramble.
 _CALLED = "Hello!"
+# A beginning that could be taken for a speaker's label.
+_LABEL = re.compile(r"[^:\r\n]{1,80}:")
+# Of a prompt's budget, for the texts of one turn's files.
+_FILES_SHARE = 3 / 8
+_BACKTICKS = re.compile("`+")
 
 CountTokens = Callable[[Sequence[Message]], int]
 
@@ -32,11 +40,13 @@ class TurnTooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A prompt, its exact length in tokens, and how many of the oldest turns are not in it."""
+    """A prompt, its exact length in tokens, how many of the oldest turns are not in it, and the
+    names of the turn's own files that are in it in part only."""
 
     messages: list[Message]
     tokens: int
     turns_cut: int
+    files_cut: tuple[str, ...] = ()
 
 
 def build(
@@ -57,7 +67,10 @@ def build(
         TurnTooLong: persona and turn alone are over the budget.
     """
     names = labels.speakers([*transcript, turn])
-    renderer = _Renderer(names if len(names) > 1 else {}, pictures)
+    files = _file_texts([*transcript, turn], count_tokens, budget)
+    renderer = _Renderer(names if len(names) > 1 else {}, pictures, files)
+    own = [attachment for message in turn.messages for attachment in message.attachments]
+    files_cut = tuple(a.name for a in own if a.text is not None and files[a.id] != a.text)
 
     def prompt(cut: int) -> tuple[list[Message], int]:
         messages = renderer.messages(persona, transcript[cut:], turn)
@@ -68,14 +81,14 @@ def build(
     least = max(0, total - max(budget, 0))
     messages, tokens = prompt(least)
     if tokens <= budget:
-        return Context(messages, tokens, least)
+        return Context(messages, tokens, least, files_cut)
     alone, tokens = prompt(total)
     if tokens > budget:
         raise TurnTooLong(tokens, budget)
     cut = _fewest_cut(least, total, lambda count: prompt(count)[1] <= budget)
     cut = _in_steps(cut, total)
     messages, tokens = (alone, tokens) if cut == total else prompt(cut)
-    return Context(messages, tokens, cut)
+    return Context(messages, tokens, cut, files_cut)
 
 
 def _fewest_cut(too_few: int, enough: int, fits: Callable[[int], bool]) -> int:
@@ -95,12 +108,34 @@ def _in_steps(cut: int, total: int) -> int:
     return rounded if total - rounded >= 2 * _CUT_STEP else cut
 
 
+def _file_texts(turns: Sequence[Turn], count_tokens: CountTokens, budget: int) -> dict[int, str]:
+    """The texts of files as they stand in the prompt, by attachment id.
+
+    A turn's files together take a fixed share of the budget at most, so that a large one is read
+    in part and not refused, and reads the same in every later prompt.
+    """
+
+    def count(text: str) -> int:
+        return count_tokens([Message("user", (Text(text),))])
+
+    shown: dict[int, str] = {}
+    for turn in turns:
+        texts = [a for m in turn.messages for a in m.attachments if a.text is not None]
+        for attachment in texts:
+            share = int(budget * _FILES_SHARE) // len(texts)
+            shown[attachment.id] = excerpt_within(attachment.text or "", share, count)
+    return shown
+
+
 class _Renderer:
     """Turns records into messages; the same record always becomes the same text."""
 
-    def __init__(self, names: Mapping[str, str], pictures: Mapping[int, Image]) -> None:
+    def __init__(
+        self, names: Mapping[str, str], pictures: Mapping[int, Image], files: Mapping[int, str]
+    ) -> None:
         self._names = names
         self._pictures = pictures
+        self._files = files
 
     def messages(self, persona: str, transcript: Sequence[Turn], turn: Turn) -> list[Message]:
         messages: list[Message] = []
@@ -109,8 +144,9 @@ class _Renderer:
         asked: list[UserMessage] = []
         for past in transcript:
             asked += past.messages
-            # Without a reply its question joins the next one: roles must alternate.
-            if past.reply_text.strip() and asked:
+            # Without a reply its question joins the next one: roles must alternate. A reply
+            # without a question is what the bot had posted by itself, before this thread.
+            if past.reply_text.strip():
                 messages.append(self._user(asked))
                 reply = Text(past.reply_text, past.reply_token_ids)
                 messages.append(Message("assistant", (reply,)))
@@ -133,25 +169,47 @@ class _Renderer:
         """Pictures first, then the text, as Gemma 3 was trained; the speaker before both."""
         parts: list[Part] = []
         lines: list[str] = []
+        bad: dict[str, list[str]] = {}
         for attachment in message.attachments:
             image = self._pictures.get(attachment.id)
             if image is None:
-                lines.append(_marker(attachment))
+                text = self._files.get(attachment.id)
+                if text is not None:
+                    lines.append(_fenced(attachment, text))
+                elif attachment.digest is not None:
+                    lines.append(f"[image: {labels.file_name(attachment.name)}]")
+                else:
+                    problem = labels.one_line(attachment.problem or "not read", 80)
+                    bad.setdefault(problem, []).append(labels.file_name(attachment.name))
                 continue
             number = numbers.get(attachment.id)
             if number is not None:
                 parts.append(Text(f"Picture {number} ({labels.file_name(attachment.name)}):"))
             parts.append(image)
+        lines += starmap(_unread, bad.items())
         if message.text.strip():
             lines.append(message.text.strip())
         name = self._names.get(message.author_id)
         text = "\n".join(lines)
-        if name is not None and parts:
-            parts.insert(0, Text(f"{name}:" if text else f"{name} sent:"))
-            name = None
+        if name is None:
+            return [*parts, Text(text)] if text else parts
+        if not parts:
+            return [Text(_said(f"{name}: ", text))] if text else []
+        parts.insert(0, Text(f"{name}:" if text else f"{name} sent:"))
         if text:
-            parts.append(Text(f"{name}: {text}" if name is not None else text))
+            label = f"{name}: " if _LABEL.match(text) else ""
+            parts.append(Text(_said(label, text)))
         return parts
+
+
+def _said(label: str, text: str) -> str:
+    """A text behind its speaker's label.
+
+    Only labels begin a line: else somebody could write a line "Bob: ..." in a message of their
+    own and the model would take it for Bob's.
+    """
+    first, *others = text.splitlines()
+    return "\n".join([label + first, *(f"  {line}" if line else line for line in others)])
 
 
 def _append(parts: list[Part], part: Part) -> None:
@@ -163,8 +221,13 @@ def _append(parts: list[Part], part: Part) -> None:
         parts.append(part)
 
 
-def _marker(attachment: StoredAttachment) -> str:
-    name = labels.file_name(attachment.name)
-    if attachment.digest is not None:
-        return f"[image: {name}]"
-    return f"[file: {name} ({labels.one_line(attachment.problem or 'not read', 80)})]"
+def _fenced(attachment: StoredAttachment, text: str) -> str:
+    """A file's text under its name, in a fence that nothing in it can close."""
+    longest = max(map(len, _BACKTICKS.findall(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"File {labels.file_name(attachment.name)}:\n{fence}\n{text}\n{fence}"
+
+
+def _unread(problem: str, names: Sequence[str]) -> str:
+    """A marker for files that have the same problem."""
+    return f"[file{'s' if len(names) > 1 else ''}: {labels.some(names)} ({problem})]"

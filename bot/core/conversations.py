@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from bot.core.access import require_reset
 from bot.core.events import Author, ThreadKey
-from bot.core.records import Turn, TurnState
-from bot.core.replies import Answering, Interrupt, Reply, new_reference
+from bot.core.failures import new_reference
+from bot.core.records import Change, Turn, TurnState
+from bot.core.replies import Answering, Interrupt, Reply
+from bot.core.sinks import GuardedSink, SinkFailed
 
 logger = logging.getLogger(__name__)
 
-StartLoad: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+Notes: TypeAlias = tuple[str, ...]
 
 
 class _Conversation:
@@ -33,6 +36,7 @@ class _Conversation:
         self.users = 0
         self.loads: set[asyncio.Task[None]] = set()
         self.again: deque[Turn] = deque()  # reopened, to be answered anew
+        self.notes: dict[str, Notes] = {}  # for the foot of the reply, by message id
         self.reply: Reply | None = None
         self.runner: asyncio.Task[None] | None = None
 
@@ -41,12 +45,39 @@ class _Conversation:
         return not (self.users or self.loads or self.again or self.runner)
 
 
+class Acceptance:
+    """What may be done while a message is accepted and no turn is taken from the queue."""
+
+    def __init__(self, conversation: _Conversation, forget_if_idle: Callable[[], None]) -> None:
+        self._conversation = conversation
+        self._forget_if_idle = forget_if_idle
+
+    def note(self, message_id: str, notes: Iterable[str]) -> None:
+        """Say this at the foot of the reply to that message."""
+        known = self._conversation.notes
+        if added := tuple(notes):
+            known[message_id] = known.get(message_id, ()) + added
+
+    def load(self, load: Coroutine[Any, Any, None]) -> None:
+        """Run what the next turn has to wait for: it is not taken before this has ended."""
+        loads = self._conversation.loads
+        task = asyncio.create_task(load, name=f"loads for {self._conversation.key}")
+        loads.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            loads.discard(task)
+            self._forget_if_idle()
+
+        task.add_done_callback(done)
+
+
 class Conversations:
     """Runs the conversations that have something to answer; idle ones take up nothing."""
 
     def __init__(self, answering: Answering) -> None:
         self._with = answering
         self._open: dict[ThreadKey, _Conversation] = {}
+        self._withdrawals: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def __len__(self) -> int:
@@ -54,13 +85,10 @@ class Conversations:
         return len(self._open)
 
     @asynccontextmanager
-    async def accepting(self, key: ThreadKey) -> AsyncIterator[StartLoad]:
-        """While this is held no turn is taken from the conversation's queue; it wakes after.
-
-        Yields what starts to load a message's files: no turn is taken before they are there.
-        """
+    async def accepting(self, key: ThreadKey) -> AsyncIterator[Acceptance]:
+        """While this is held no turn is taken from the conversation's queue; it wakes after."""
         async with self._locked(key) as conversation:
-            yield partial(self._start_load, conversation)
+            yield Acceptance(conversation, partial(self._forget_if_idle, conversation))
             self._wake(conversation)
 
     def answering(self, key: ThreadKey) -> Turn | None:
@@ -101,16 +129,40 @@ class Conversations:
                 reply.edited(turn)
 
     async def deleted(self, before: Turn) -> None:
-        """A message of this turn was deleted: cancel its reply, or answer what is left of it."""
-        async with self._locked(before.key):
+        """A message of this turn was deleted: cancel its reply, or answer what is left of it;
+        where nothing is left, a reply that stands already is taken back."""
+        async with self._locked(before.key) as conversation:
             reply = self._reply(before.key, before.id)
-            if reply is None:
-                return
             left = await self._with.store.turn(before.id)
-            if left is None:
-                reply.interrupt(Interrupt.WITHDRAW)
-            else:
-                reply.edited(left)
+            if reply is not None:
+                if left is not None:
+                    reply.edited(left)
+                elif not reply.interrupt(Interrupt.WITHDRAW):
+                    self._withdraw_soon(before, after=reply)  # its last words are on their way
+            elif left is None:
+                again = [turn for turn in conversation.again if turn.id != before.id]
+                conversation.again = deque(again)
+                self._withdraw_soon(before)
+
+    def _withdraw_soon(self, turn: Turn, after: Reply | None = None) -> None:
+        task = asyncio.create_task(self._withdraw(turn, after), name=f"withdraw turn {turn.id}")
+        self._withdrawals.add(task)
+        task.add_done_callback(self._withdrawals.discard)
+
+    async def _withdraw(self, turn: Turn, after: Reply | None) -> None:
+        """Take back the reply of a turn that is gone, where it stands on its platform."""
+        if after is not None:
+            await after.ended.wait()
+            turn = replace(turn, posted=after.posted or turn.posted)
+        target = self._with.targets.get(turn.key.platform)
+        if target is None or not turn.posted:
+            return
+        try:
+            timeout_s = self._with.settings.sink_timeout_s
+            sink = await GuardedSink.open(target, turn, self._with.store, timeout_s)
+            await sink.withdraw()
+        except SinkFailed as failure:
+            logger.warning("turn %d: its reply still stands (%s)", turn.id, failure)
 
     async def reset(self, key: ThreadKey, by: Author) -> int:
         """Stop what is being written and delete the conversation; how many turns it had.
@@ -121,13 +173,35 @@ class Conversations:
         async with self._locked(key) as conversation:
             current = [conversation.reply.turn] if conversation.reply else []
             require_reset(by, [*await self._with.store.transcript(key), *current])
+            await self._abandon(conversation, None)
+            return await self._with.store.reset(key)
+
+    async def forget(
+        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+    ) -> int:
+        """Stop what is being written below a scope (to one person) and delete it there; how many
+        turns. See Store.forget."""
+        keys = sorted(key for key in self._open if scope in key.scopes())
+        async with AsyncExitStack() as stack:
+            # All of them are held until it is done, in one order: two of these can't block
+            # each other.
+            for key in keys:
+                conversation = await stack.enter_async_context(self._locked(key))
+                await self._abandon(conversation, user_id)
+            return await self._with.store.forget(scope, user_id, change)
+
+    async def _abandon(self, conversation: _Conversation, user_id: str | None) -> None:
+        """Stop what is written (to this person); with nobody named also what is loaded."""
+        if user_id is None:
             for load in conversation.loads:
                 load.cancel()
-            conversation.again.clear()
-            if conversation.reply is not None:
-                conversation.reply.interrupt(Interrupt.STOP)
-                await conversation.reply.ended.wait()
-            return await self._with.store.reset(key)
+        conversation.again = deque(
+            turn for turn in conversation.again if not _concerns(turn, user_id)
+        )
+        reply = conversation.reply
+        if reply is not None and _concerns(reply.turn, user_id):
+            reply.interrupt(Interrupt.STOP)
+            await reply.ended.wait()
 
     def wake(self, key: ThreadKey) -> None:
         """See whether a conversation has something to answer."""
@@ -143,6 +217,9 @@ class Conversations:
         self._closing = True
         await _settle(self._tasks(), grace_s)
         for conversation in self._open.values():
+            # Nothing is answered any more that a file would be needed for.
+            for load in conversation.loads:
+                load.cancel()
             if conversation.reply is not None:
                 conversation.reply.interrupt(Interrupt.RELEASE)
         await _settle(self._tasks(), hand_back_s)
@@ -180,7 +257,8 @@ class Conversations:
     def _tasks(self) -> list[asyncio.Task[None]]:
         conversations = self._open.values()
         runners = [c.runner for c in conversations if c.runner is not None]
-        return runners + [load for c in conversations for load in c.loads]
+        loads = [load for c in conversations for load in c.loads]
+        return [*runners, *loads, *self._withdrawals]
 
     def _wake(self, conversation: _Conversation) -> None:
         if self._closing or conversation.runner is not None:
@@ -190,16 +268,6 @@ class Conversations:
         conversation.runner = asyncio.create_task(
             self._run(conversation), name=f"conversation {conversation.key}"
         )
-
-    def _start_load(self, conversation: _Conversation, load: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(load, name=f"attachments {conversation.key}")
-        conversation.loads.add(task)
-
-        def done(task: asyncio.Task[None]) -> None:
-            conversation.loads.discard(task)
-            self._forget_if_idle(conversation)
-
-        task.add_done_callback(done)
 
     async def _run(self, conversation: _Conversation) -> None:
         """Answer turn after turn until none waits."""
@@ -211,7 +279,12 @@ class Conversations:
                 async with conversation.lock:
                     if conversation.loads:
                         continue
-                    reply = conversation.reply = await self._take(conversation)
+                    reply = await self._take(conversation)
+                    if reply is not None and self._closing:
+                        # Nobody could interrupt it while it was being taken: it is not begun.
+                        await self._with.store.release_turn(reply.turn.id)
+                        return
+                    conversation.reply = reply
                 if reply is None:
                     return  # no await before the runner is gone: nobody is accepted in between
                 await self._answer(conversation, reply)
@@ -225,7 +298,10 @@ class Conversations:
         if conversation.again:
             return Reply(conversation.again.popleft(), self._with, another=True)
         turn = await self._with.store.next_turn(conversation.key)
-        return Reply(turn, self._with) if turn is not None else None
+        if turn is None:
+            return None
+        said = [conversation.notes.pop(message.platform_id, ()) for message in turn.messages]
+        return Reply(turn, self._with, foot=tuple(note for notes in said for note in notes))
 
     async def _answer(self, conversation: _Conversation, reply: Reply) -> None:
         """Answer one turn. What goes wrong here costs this turn only."""
@@ -238,6 +314,11 @@ class Conversations:
         finally:
             conversation.reply = None
             reply.ended.set()
+
+
+def _concerns(turn: Turn, user_id: str | None) -> bool:
+    """Whether a turn is one of everybody's, or has a message of this person."""
+    return user_id is None or any(message.author_id == user_id for message in turn.messages)
 
 
 async def _settle(tasks: list[asyncio.Task[None]], timeout_s: float) -> None:

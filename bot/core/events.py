@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -12,7 +12,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class ThreadKey:
     """Where something is: in a thread, a channel or a workspace. An empty field means "all of it".
 
@@ -35,7 +35,8 @@ class ThreadKey:
         return replace(self, thread=thread)
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.platform, self.workspace, self.channel, self.thread))
+        parts = (self.platform, self.workspace, self.channel, self.thread)
+        return "/".join(parts).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,20 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class PastMessage:
+    """A message that was there before the bot joined. `author.is_self`: one of the bot's own."""
+
+    id: str
+    author: Author
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    at: datetime = field(default_factory=_now)
+
+
+Earlier: TypeAlias = Callable[[], Awaitable[Sequence[PastMessage]]]
+
+
+@dataclass(frozen=True, slots=True)
 class MessageReceived:
     """Somebody wrote something. In `text` platform escapes are undone, the bot's mention is out."""
 
@@ -75,6 +90,10 @@ class MessageReceived:
     replies_to_bot: bool = False
     addresses_other: bool = False  # opens by addressing somebody else ("@ana can you ...")
     at: datetime = field(default_factory=_now)
+    # What was said before in this thread or reply chain, oldest first, without this message. It
+    # is asked for only where nothing is remembered of the conversation.
+    earlier: Earlier | None = field(default=None, repr=False, compare=False)
+    foot: tuple[str, ...] = ()  # short notes of the adapter for the foot of the reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +127,11 @@ class CommandInvoked:
 
 @dataclass(frozen=True, slots=True)
 class ControlPressed:
-    """A button under a reply."""
+    """A button under a reply. `good` and `bad` are feedback: anybody may give it."""
 
     key: ThreadKey
     author: Author
-    action: Literal["stop", "regenerate"]
+    action: Literal["stop", "regenerate", "good", "bad"]
     turn_id: int
 
 

@@ -7,15 +7,7 @@ from enum import StrEnum
 
 from bot.core.commands import is_command
 from bot.core.events import MessageReceived, ThreadKey
-
-
-class Mode(StrEnum):
-    """How readily the bot answers where it is."""
-
-    MENTION = "mention"  # when it is addressed, and in threads that it is in
-    ALWAYS = "always"  # everything that is not plainly meant for somebody else
-    STRICT = "strict"  # only when mentioned, also in its own threads
-    NEVER = "never"  # not at all
+from bot.core.records import Mode as Mode
 
 
 class Reason(StrEnum):

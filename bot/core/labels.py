@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bot.core.records import Turn
 
 MAX_NAME = 40
 MAX_FILE_NAME = 80
+_NAMED = 5
 
 # A name that contains these could pose as another speaker, a marker or a control token.
 _STRUCTURE = str.maketrans(dict.fromkeys(":<>[]|", " "))
@@ -34,6 +35,18 @@ def file_name(name: str) -> str:
     if len(line) > MAX_FILE_NAME:
         line = line[: MAX_FILE_NAME // 2] + "…" + line[-(MAX_FILE_NAME // 2 - 1) :]
     return line or "file"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of these names and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes as people read it: "31 MB", "1.5 MB"."""
+    amount = size / (1024 * 1024)
+    return f"{amount:.0f} MB" if amount >= 10 else f"{amount:.1f} MB"
 
 
 def speakers(turns: Iterable[Turn]) -> dict[str, str]:

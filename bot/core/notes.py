@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from bot.core.labels import file_name, one_line
+from bot.core.labels import file_name, one_line, some
 from bot.core.records import Turn
 
 AT_LENGTH = "This is as long as a reply may be; ask me to go on if it stops short."
 RESTARTING = "I am being restarted and will answer this again in a moment."
+PREVIEW = "A preview: nothing is saved, and only you see it."
+PREVIEW_CUT = "It is cut short here."
+SWITCHED_OFF = "I am switched off here (mode=never); an admin can change that in the settings."
 BLIND = "I can't see pictures: this model reads text only. Gemma 3 4B, 12B and 27B see them."
 
 
@@ -20,14 +23,29 @@ def history_cut(turns: int) -> str | None:
     return f"I no longer see the first {first} of this thread."
 
 
-def bad_attachments(turn: Turn) -> tuple[str, ...]:
-    """One line for each file of the question that could not be used."""
-    return tuple(
-        f"{file_name(attachment.name)}: {one_line(attachment.problem, 200)}"
-        for message in turn.messages
-        for attachment in message.attachments
-        if attachment.problem is not None
-    )
+def history_unread(ref: str) -> str:
+    """What was said before could not be read; the log has more under the reference."""
+    return f"I could not read what was said here before (reference {ref})."
+
+
+def files(turn: Turn) -> tuple[str, ...]:
+    """A line for each file of the question that could not be used, or not all of it; one line for
+    many that have the same said of them."""
+    said: dict[str, list[str]] = {}
+    for message in turn.messages:
+        for attachment in message.attachments:
+            words = attachment.note if attachment.problem is None else attachment.problem
+            if words:
+                said.setdefault(one_line(words, 200), []).append(file_name(attachment.name))
+    return tuple(f"{some(names)}: {words}" for words, names in said.items())
+
+
+def files_cut(names: tuple[str, ...]) -> str | None:
+    """Texts of the question that are too long for the prompt."""
+    if not names:
+        return None
+    shown = some([file_name(name) for name in names])
+    return f"{shown}: longer than I can read at once, so I read the start and the end"
 
 
 def unseen_pictures(turn: Turn, shown: Container[int], sees_images: bool) -> str | None:
@@ -42,7 +60,7 @@ def unseen_pictures(turn: Turn, shown: Container[int], sees_images: bool) -> str
         return None
     if not sees_images:
         return BLIND
-    names = ", ".join(map(file_name, hidden))
+    names = some([file_name(name) for name in hidden])
     return f"That was more than I can look at at once, so I did not see: {names}."
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
 from bot.core.access import require_persona
 from bot.core.events import Author, ThreadKey
 from bot.core.ports import Store
-from bot.core.records import PersonaVersion, SamplingOverrides
+from bot.core.records import Change, PersonaVersion, SamplingOverrides
 from bot.engine.api import SamplingParams
 
 DEFAULT_TEXT = "You are Parley, a helpful assistant in a team chat. Be friendly, clear and brief."
@@ -29,6 +29,7 @@ LIBRARY: Mapping[str, str] = MappingProxyType(
 )
 
 MAX_TEXT = 4_000  # characters
+NONE = "none"  # how the audit trail calls a scope without a persona of its own
 
 _WHOLE_NUMBERS = frozenset({"top_k", "seed", "max_new_tokens"})
 _MAX_WHOLE = 2**31 - 1  # what every database and sampler holds
@@ -71,8 +72,9 @@ async def set_persona(
     *,
     name: str | None = None,
     is_dm: bool = False,
+    action: str = "persona set",
 ) -> PersonaVersion:
-    """Set the persona of a scope, effective with the next message.
+    """Set the persona of a scope, effective with the next message; `action` is for the audit.
 
     Raises:
         NotAllowed: `by` may not set personas here.
@@ -80,8 +82,9 @@ async def set_persona(
     """
     require_persona(by, scope, is_dm=is_dm)
     text = checked_text(text)
-    apply_overrides(SamplingParams(), sampling)
-    return await store.add_persona_version(scope, text, sampling, by, name)
+    check_sampling(sampling)
+    change = Change(by, action, await _before(store, scope), described(text, sampling))
+    return await store.add_persona_version(scope, text, sampling, by, name, change)
 
 
 async def clear_persona(
@@ -93,7 +96,52 @@ async def clear_persona(
         NotAllowed: `by` may not set personas here.
     """
     require_persona(by, scope, is_dm=is_dm)
-    return await store.add_persona_version(scope, None, SamplingOverrides(), by)
+    change = Change(by, "persona clear", await _before(store, scope), NONE)
+    return await store.add_persona_version(scope, None, SamplingOverrides(), by, None, change)
+
+
+async def undo_persona(
+    store: Store, scope: ThreadKey, by: Author, *, is_dm: bool = False
+) -> PersonaVersion:
+    """Set the version before the latest again (which may be that there was none).
+
+    Raises:
+        NotAllowed: `by` may not set personas here.
+        PersonaError: nothing was ever set here.
+    """
+    require_persona(by, scope, is_dm=is_dm)
+    versions = await store.persona_history(scope)
+    if not versions:
+        raise PersonaError("No persona was ever set here, so there is nothing to undo.")
+    last, *older = versions
+    back = older[0] if older else None
+    text, sampling, name = (
+        (back.text, back.sampling, back.name) if back else (None, SamplingOverrides(), None)
+    )
+    change = Change(
+        by, "persona undo", described(last.text, last.sampling), described(text, sampling)
+    )
+    return await store.add_persona_version(scope, text, sampling, by, name, change)
+
+
+async def _before(store: Store, scope: ThreadKey) -> str:
+    version = (await store.personas([scope])).get(scope)
+    return described(version.text, version.sampling) if version else NONE
+
+
+def described(text: str | None, sampling: SamplingOverrides) -> str:
+    """A persona in the words of the audit trail."""
+    if text is None:
+        return NONE
+    changed = describe_sampling(sampling)
+    return f"{text} ({changed})" if changed else text
+
+
+def describe_sampling(sampling: SamplingOverrides) -> str:
+    """What a persona sets of the sampling: "temperature 0.2, top_k 5"; "" for nothing."""
+    return ", ".join(
+        f"{name} {value}" for name, value in asdict(sampling).items() if value is not None
+    )
 
 
 def checked_text(text: str) -> str:
@@ -120,8 +168,8 @@ def parse_sampling(args: Mapping[str, str]) -> SamplingOverrides:
     """
     values: dict[str, Any] = {}
     for name in SAMPLING_FIELDS:
-        raw = args.get(name)
-        if raw is None:
+        raw = args.get(name, "").strip()
+        if not raw:  # a field that was left empty inherits
             continue
         whole = name in _WHOLE_NUMBERS
         try:
@@ -130,8 +178,17 @@ def parse_sampling(args: Mapping[str, str]) -> SamplingOverrides:
             kind = "a whole number" if whole else "a number"
             raise PersonaError(f"{name} must be {kind}, not {raw[:40]!r}.") from None
     overrides = SamplingOverrides(**values)
-    apply_overrides(SamplingParams(), overrides)
+    check_sampling(overrides)
     return overrides
+
+
+def check_sampling(overrides: SamplingOverrides) -> None:
+    """Refuse what no sampler takes.
+
+    Raises:
+        PersonaError: a setting is out of its range.
+    """
+    apply_overrides(SamplingParams(), overrides)
 
 
 def apply_overrides(defaults: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:
@@ -150,15 +207,3 @@ def apply_overrides(defaults: SamplingParams, overrides: SamplingOverrides) -> S
         return replace(defaults, **changes)
     except ValueError as error:
         raise PersonaError(f"{error}.") from None
-
-
-def library_text(name: str) -> tuple[str, str]:
-    """The library's persona of this name (case does not matter): its exact name and its text.
-
-    Raises:
-        PersonaError: there is none; the text lists those there are.
-    """
-    wanted = " ".join(name.split()).casefold()
-    if wanted not in LIBRARY:
-        raise PersonaError(f"There is no persona {name[:40]!r}. There are: {', '.join(LIBRARY)}.")
-    return wanted, LIBRARY[wanted]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bot.core.ports import Store
 from bot.core.records import StoredAttachment, Turn
-from bot.engine.api import EngineInfo, Image
+from bot.engine.api import EngineInfo, Image, Message
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """How many pictures and bytes of pictures one prompt takes."""
+    """How many pictures, bytes of pictures and tokens of pictures (None: any) one prompt takes."""
 
     count: int
     total_bytes: int
+    tokens: int | None = None
 
 
 def limit_to_context(limits: PictureLimits, info: EngineInfo, budget: int) -> PictureLimits:
@@ -25,20 +26,24 @@ def limit_to_context(limits: PictureLimits, info: EngineInfo, budget: int) -> Pi
     if info.image_tokens <= 0:
         return limits
     fitting = budget // 2 // info.image_tokens
-    return PictureLimits(min(limits.count, fitting), limits.total_bytes)
+    return replace(limits, count=min(limits.count, fitting), tokens=budget // 2)
 
 
 async def load_pictures(
-    store: Store, turns: Sequence[Turn], limits: PictureLimits
+    store: Store,
+    turns: Sequence[Turn],
+    limits: PictureLimits,
+    count_tokens: Callable[[Sequence[Message]], int] | None = None,
 ) -> Mapping[int, Image]:
     """The pictures that go into the prompt, by attachment id, within the limits.
 
-    The newest turn's come first, within a turn those sent first; the others are named only.
+    The newest turn's come first, then those that it names ("what was in chart.png?"), then the
+    newest of the others; within a turn those sent first. The rest are named only.
     """
     shown: dict[int, Image] = {}
     by_digest: dict[str, Image] = {}
-    left = limits.total_bytes
-    for attachment in _newest_first(turns):
+    left, tokens = limits.total_bytes, limits.tokens
+    for attachment in _wanted_first(turns):
         if len(shown) >= limits.count:
             break
         digest = attachment.digest
@@ -50,14 +55,37 @@ async def load_pictures(
             if data is None:
                 continue
             image = by_digest[digest] = Image(data, digest)
+        # Older ones are not let in before newer ones because they are smaller.
         if len(image.data) > left:
-            break  # older ones are not let in before newer ones because they are smaller
+            break
+        if tokens is not None and count_tokens is not None:
+            tokens -= count_tokens([Message("user", (image,))])
+            if tokens < 0:
+                break
         left -= len(image.data)
         shown[attachment.id] = image
     return shown
 
 
-def _newest_first(turns: Sequence[Turn]) -> Iterator[StoredAttachment]:
-    for turn in reversed(turns):
-        for message in turn.messages:
-            yield from message.attachments
+def _wanted_first(turns: Sequence[Turn]) -> list[StoredAttachment]:
+    if not turns:
+        return []
+    newest, *older = (_attachments(turn) for turn in reversed(turns))
+    past = [attachment for turn in older for attachment in turn]
+    asked = " ".join(message.text for message in turns[-1].messages).casefold()
+    # Of two with one name the newer is meant.
+    named = {a.name.casefold(): a for a in reversed(past) if _is_named(a.name, asked)}.values()
+    ids = {attachment.id for attachment in named}
+    return [*newest, *named, *(a for a in past if a.id not in ids)]
+
+
+def _attachments(turn: Turn) -> list[StoredAttachment]:
+    return [attachment for message in turn.messages for attachment in message.attachments]
+
+
+def _is_named(name: str, asked: str) -> bool:
+    """Whether a file's name stands in a question, with its extension or, if it is no everyday
+    word's length, without."""
+    name = name.casefold()
+    stem = name.rpartition(".")[0]
+    return (len(name) > 2 and name in asked) or (len(stem) > 4 and stem in asked)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from bot.core.events import Author, MessageReceived, ThreadKey
+from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
 from bot.core.records import (
     Accepted,
+    AuditEntry,
+    Change,
+    ChannelSettings,
+    FileContent,
+    LibraryPersona,
     NormalisedImage,
     PersonaVersion,
+    Rating,
     SamplingOverrides,
     Turn,
     TurnState,
     TurnUsage,
+    UsageSummary,
 )
 
 
@@ -30,10 +38,26 @@ class Store(Protocol):
         """
         ...
 
+    async def claim(self, key: ThreadKey, message_id: str) -> bool:
+        """Claim a message that is not stored (a typed command); False if it was before."""
+        ...
+
+    async def add_earlier(
+        self, key: ThreadKey, past: Sequence[PastMessage]
+    ) -> tuple[tuple[int, ...], ...]:
+        """Put what was said before the bot joined (oldest first) in front of the one turn that
+        waits in a new conversation; that turn may get another id by it.
+
+        Returns each message's attachment ids, or () where there are other turns, or none:
+        then nothing is stored. Claims are not made.
+        """
+        ...
+
     async def set_attachment(
-        self, attachment_id: int, image: NormalisedImage | None, problem: str | None
+        self, attachment_id: int, content: FileContent | None, problem: str | None
     ) -> None:
-        """Give an attachment its bytes (stored once per digest) or the reason why it has none."""
+        """Give an attachment its picture (bytes are stored once per digest) or its text, or the
+        reason why it has neither."""
         ...
 
     async def image(self, digest: str) -> bytes | None:
@@ -73,7 +97,8 @@ class Store(Protocol):
 
     async def transcript(self, key: ThreadKey, before_turn: int | None = None) -> list[Turn]:
         """The conversation's finished turns that have a reply text, oldest first, those before
-        `before_turn` only (also partial replies of stopped turns)."""
+        `before_turn` only (also partial replies of stopped turns); and of what was said before
+        the bot joined also what has none."""
         ...
 
     async def unfinished(self) -> list[Turn]:
@@ -117,8 +142,97 @@ class Store(Protocol):
         sampling: SamplingOverrides,
         by: Author,
         name: str | None = None,
+        change: Change | None = None,
     ) -> PersonaVersion:
         """Set (or with None clear) a scope's persona; earlier versions stay."""
+        ...
+
+    async def workspace_personas(self, workspace: ThreadKey) -> list[PersonaVersion]:
+        """The latest version on each scope of a workspace that has a persona now."""
+        ...
+
+    # A workspace's own library; names are unique whatever their case
+
+    async def library(self, workspace: ThreadKey) -> list[LibraryPersona]:
+        """A workspace's own personas, by name."""
+        ...
+
+    async def save_library_persona(
+        self, workspace: ThreadKey, persona: LibraryPersona, change: Change
+    ) -> None:
+        """Add a persona to a workspace's library, or replace the one of this name."""
+        ...
+
+    async def remove_library_persona(self, workspace: ThreadKey, name: str, change: Change) -> bool:
+        """Remove a persona from a workspace's library; False (and no audit) if it has none."""
+        ...
+
+    # Settings, audit, feedback, usage
+
+    async def channel_settings(
+        self, scopes: Sequence[ThreadKey]
+    ) -> Mapping[ThreadKey, ChannelSettings]:
+        """What is set on each of the scopes that has something set."""
+        ...
+
+    async def set_channel_settings(
+        self, scope: ThreadKey, changed: ChannelSettings, change: Change
+    ) -> None:
+        """Replace a scope's settings."""
+        ...
+
+    async def workspace_settings(self, workspace: ThreadKey) -> Mapping[ThreadKey, ChannelSettings]:
+        """What is set anywhere in a workspace."""
+        ...
+
+    async def audit(self, workspace: ThreadKey, limit: int) -> list[AuditEntry]:
+        """The last changes in a workspace, newest first."""
+        ...
+
+    async def rate(self, turn_id: int, user_id: str, rating: Rating) -> bool:
+        """Store somebody's feedback on a reply, instead of their last; False if it is gone."""
+        ...
+
+    async def usage(
+        self, workspace: ThreadKey, days: int, user_id: str | None = None
+    ) -> UsageSummary:
+        """What the replies of the last days took, everybody's or one person's."""
+        ...
+
+    # Deleting
+
+    async def forget(
+        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+    ) -> int:
+        """Really delete the turns below a scope (all channels and threads that it means), or
+        only what one person wrote there and the replies to it; how many turns.
+
+        With a person their usage and feedback is made nobody's as well.
+        """
+        ...
+
+    async def shortest_retention(self) -> int | None:
+        """The smallest retention that is set anywhere, in days, 0 aside; None: nothing is set."""
+        ...
+
+    async def conversations_before(self, before: datetime) -> list[ThreadKey]:
+        """The conversations that have finished turns of before then."""
+        ...
+
+    async def delete_turns(self, key: ThreadKey, before: datetime) -> int:
+        """Really delete a conversation's finished turns of before then; how many."""
+        ...
+
+    async def forget_claims(self, before: datetime) -> int:
+        """Delete claims older than any platform repeats a delivery for; how many."""
+        ...
+
+    # After a reconnect
+
+    async def active_conversations(
+        self, platform: str, workspace: str, since: datetime
+    ) -> list[tuple[ThreadKey, str]]:
+        """The conversations with a message since then, and their last message's platform id."""
         ...
 
 
@@ -192,8 +306,16 @@ class ImageReader(Protocol):
         ...
 
 
+class FileReader(Protocol):
+    """Turns any attached file's bytes into a picture or a text, off the event loop."""
+
+    async def read_file(self, data: bytes) -> FileContent:
+        """Judge it by its bytes and read it. Raises BadImage with the reason in a few words."""
+        ...
+
+
 class BadImage(Exception):
-    """The file is no picture that can be used; the text is the reason, for people."""
+    """The file is nothing that can be used; the text is the reason, for people."""
 
 
 @dataclass(frozen=True, slots=True)

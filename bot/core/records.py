@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
-from bot.core.events import ThreadKey
+from bot.core.events import Author, ThreadKey
+
+Rating: TypeAlias = Literal["good", "bad"]
+
+
+class Mode(StrEnum):
+    """How readily the bot answers where it is."""
+
+    MENTION = "mention"  # when it is addressed, and in threads that it is in
+    ALWAYS = "always"  # everything that is not plainly meant for somebody else
+    STRICT = "strict"  # only when mentioned, also in its own threads
+    NEVER = "never"  # not at all
 
 
 class TurnState(StrEnum):
@@ -21,23 +34,41 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NormalisedImage:
-    """A picture ready for the model: encoded RGB bytes (PNG, JPEG or WebP) and their SHA-256."""
+    """A picture ready for the model: encoded RGB bytes (PNG, JPEG or WebP) and their SHA-256.
+
+    `note`: what of the file it does not show ("it moves, and I see its first frame only").
+    """
 
     data: bytes = field(repr=False)
     digest: str
     width: int
     height: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """The text of a file; `note`: what of it is missing ("I read its first 9 of 30 pages")."""
+
+    text: str = field(repr=False)
+    note: str = ""
+
+
+FileContent: TypeAlias = NormalisedImage | FileText
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAttachment:
-    """A file on a stored message. `digest` names the picture's bytes once they are stored;
-    `problem` says why there are none ("too large, 31 MB, limit 20 MB"); neither: not read yet."""
+    """A file on a stored message. `digest` names the picture's bytes once they are stored; `text`
+    is the text of a file that is no picture; `problem` says why there is neither ("too large,
+    31 MB, limit 20 MB"); none of them: not read yet. `note` says what of it is not shown."""
 
     id: int
     name: str
     digest: str | None = None
     problem: str | None = None
+    text: str | None = field(default=None, repr=False)
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +156,83 @@ class TurnUsage:
     queue_s: float
     ttft_s: float
     total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """How the bot behaves at a scope. None inherits: thread, channel, workspace, operator.
+
+    `retention_days`: days until a conversation's turns are deleted; 0 keeps them. `max_images`:
+    pictures in one prompt, never more than the operator allows.
+    """
+
+    mode: Mode | None = None
+    inline: bool | None = None
+    answer_bots: bool | None = None
+    retention_days: int | None = None
+    max_images: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryPersona:
+    """A persona by name, to be taken over: a built-in one, or one of a workspace's own library."""
+
+    name: str
+    text: str
+    sampling: SamplingOverrides = SamplingOverrides()
+    built_in: bool = False
+    set_by_name: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the audit trail says about a change; stored in the transaction of the change itself."""
+
+    by: Author
+    action: str  # the command's name
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who changed what at a scope, and when."""
+
+    id: int
+    at: datetime
+    scope: ThreadKey
+    by_id: str
+    by_name: str
+    action: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSummary:
+    """What the replies of the last `days` took in a workspace.
+
+    `by_user`: (user id, replies, tokens read and written), the greatest first; `names` has the
+    display names that are known. User id "" stands for people who were forgotten.
+    """
+
+    days: int
+    replies: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    by_user: list[tuple[str, int, int]] = field(default_factory=list)
+    names: Mapping[str, str] = field(default_factory=dict)
+    good: int = 0  # feedback on replies that are still stored
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceOverview:
+    """A workspace at a glance, for its admins: what is set where, its use, its last changes."""
+
+    personas: list[PersonaVersion]  # the latest on each scope that has one now
+    settings: Mapping[ThreadKey, ChannelSettings]  # as set, not resolved
+    usage: UsageSummary  # of 30 days
+    audit: list[AuditEntry]  # newest first

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from bot.core import notes, personas
-from bot.core.context import Context, TurnTooLong, build
+from bot.core import channels, failures, notes, personas, sampling
+from bot.core.context import Context, build
 from bot.core.generation import Generation
 from bot.core.pictures import PictureLimits, limit_to_context, load_pictures
 from bot.core.ports import FinishedReply, ReplyTarget, Store
 from bot.core.records import Turn, TurnState, TurnUsage
 from bot.core.settings import ServiceSettings
 from bot.core.sinks import GuardedSink, SinkFailed
-from bot.engine.api import (
-    Engine,
-    EngineBusy,
-    EngineStopped,
-    Image,
-    PromptTooLong,
-    Queued,
-    SamplingParams,
-)
+from bot.engine.api import Engine, EngineStopped, Image, Queued, SamplingParams
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +62,20 @@ class _Prompt:
 class Reply:
     """The reply to one turn, from its first sign of life to its end."""
 
-    def __init__(self, turn: Turn, answering: Answering, *, another: bool = False) -> None:
-        """`another`: a reply that differs from the one before is wanted."""
+    def __init__(
+        self,
+        turn: Turn,
+        answering: Answering,
+        *,
+        another: bool = False,
+        foot: tuple[str, ...] = (),
+    ) -> None:
+        """`another`: a reply that differs from the one before is wanted. `foot`: notes to end
+        with."""
         self.turn = turn
         self.ended = asyncio.Event()  # set by who runs it
+        self.posted: tuple[str, ...] = ()  # where it stands, once it has ended
+        self._foot = foot
         self._with = answering
         self._another = another
         self._interrupt: Interrupt | None = None
@@ -146,13 +147,18 @@ class Reply:
     async def _prompt(self, turn: Turn) -> _Prompt:
         store, engine, settings = self._with.store, self._with.engine, self._with.settings
         persona = await personas.resolve(store, turn.key, settings.persona)
-        sampling = _sampling(settings, persona, engine.info.max_context, another=self._another)
-        budget = engine.info.max_context - sampling.max_new_tokens
+        place = await channels.resolve(store, turn.key, settings)
+        drawn = sampling.effective(
+            settings, persona.sampling, engine.info.max_context, another=self._another
+        )
+        budget = engine.info.max_context - drawn.max_new_tokens
         transcript = await store.transcript(turn.key, turn.id)
-        limits = PictureLimits(settings.max_images, settings.max_image_bytes)
+        limits = PictureLimits(place.max_images, settings.max_image_bytes)
         limits = limit_to_context(limits, engine.info, budget)
-        pictures = await load_pictures(store, [*transcript, turn], limits)
-        context = build(
+        pictures = await load_pictures(store, [*transcript, turn], limits, engine.count_tokens)
+        # A long thread takes a tokeniser a second or more: others' replies go on meanwhile.
+        context = await asyncio.to_thread(
+            build,
             persona=persona.text,
             transcript=transcript,
             turn=turn,
@@ -160,14 +166,17 @@ class Reply:
             count_tokens=engine.count_tokens,
             budget=budget,
         )
-        return _Prompt(context, sampling, self._notes(turn, context, pictures))
+        return _Prompt(context, drawn, self._notes(turn, context, pictures))
 
     def _notes(
         self, turn: Turn, context: Context, pictures: Mapping[int, Image]
     ) -> tuple[str, ...]:
         unseen = notes.unseen_pictures(turn, pictures, self._with.engine.info.sees_images)
         return notes.collect(
-            notes.history_cut(context.turns_cut), notes.bad_attachments(turn), unseen
+            notes.history_cut(context.turns_cut),
+            notes.files(turn),
+            notes.files_cut(context.files_cut),
+            unseen,
         )
 
     def _generate(self, prompt: _Prompt) -> Generation:
@@ -219,16 +228,12 @@ class Reply:
 
     def _failed(self, error: Exception, text: str) -> _Outcome:
         """One short sentence for the person; the whole story under its reference in the log."""
-        if isinstance(error, TurnTooLong):
-            return _Outcome(TurnState.FAILED, error=str(error))
-        if isinstance(error, PromptTooLong):
-            return _Outcome(TurnState.FAILED, error=str(TurnTooLong(error.tokens, error.limit)))
-        if isinstance(error, EngineBusy):
-            return _Outcome(TurnState.FAILED, error=notes.busy(error.queue_length))
-        ref = new_reference()
+        sentence = failures.expected(error)
+        if sentence is not None:
+            return _Outcome(TurnState.FAILED, error=sentence)
+        ref = failures.new_reference()
         logger.error("turn %d failed [%s]", self.turn.id, ref, exc_info=error)
-        sentence = notes.stopped(ref) if isinstance(error, EngineStopped) else notes.failed(ref)
-        return _Outcome(TurnState.FAILED, text, error=sentence, ref=ref)
+        return _Outcome(TurnState.FAILED, text, error=failures.unexpected(error, ref), ref=ref)
 
     async def _end(self, sink: GuardedSink, outcome: _Outcome) -> None:
         try:
@@ -238,7 +243,8 @@ class Reply:
             elif self._interrupt is Interrupt.RELEASE and outcome.error is None:
                 await self._hand_back(sink, outcome)
             else:
-                reply = FinishedReply(outcome.state, outcome.text, outcome.notes, outcome.error)
+                foot = outcome.notes + self._foot
+                reply = FinishedReply(outcome.state, outcome.text, foot, outcome.error)
                 await self._save(outcome, await sink.finish(reply))
         except SinkFailed as error:
             if self._interrupt is Interrupt.RELEASE:
@@ -257,6 +263,7 @@ class Reply:
         await self._with.store.release_turn(self.turn.id)
 
     async def _save(self, outcome: _Outcome, posted: tuple[str, ...]) -> None:
+        self.posted = posted
         await self._with.store.save_reply(
             self.turn.id,
             outcome.state,
@@ -277,23 +284,5 @@ async def _stream(generation: Generation, sink: GuardedSink) -> None:
             await sink.write(change)
 
 
-def _sampling(
-    settings: ServiceSettings, persona: personas.Resolved, max_context: int, *, another: bool
-) -> SamplingParams:
-    """The operator's settings with the persona's on top; replies never take half the context."""
-    sampling = personas.apply_overrides(settings.sampling, persona.sampling)
-    longest = min(settings.sampling.max_new_tokens, max(1, max_context // 2))
-    sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, longest))
-    if another:  # the same seed, or none needed, would bring the same reply again
-        temperature = sampling.temperature or settings.regenerate_temperature
-        sampling = replace(sampling, seed=None, temperature=temperature)
-    return sampling
-
-
 def _texts(turn: Turn) -> list[tuple[int, str]]:
     return [(message.id, message.text) for message in turn.messages]
-
-
-def new_reference() -> str:
-    """A short id that a person can quote and an operator can find in the log."""
-    return secrets.token_hex(4)

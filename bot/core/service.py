@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import assert_never
 
-from bot.core import commands
+from bot.core import channels, commands, notes, personas
 from bot.core.access import NotAllowed, require_control
 from bot.core.attachments import LOST, AttachmentLoader
 from bot.core.command_actions import CommandActions
-from bot.core.conversations import Conversations
+from bot.core.conversations import Acceptance, Conversations
 from bot.core.events import (
     CommandInvoked,
     ControlPressed,
@@ -20,10 +22,22 @@ from bot.core.events import (
     MessageReceived,
     ThreadKey,
 )
+from bot.core.failures import new_reference
 from bot.core.gate import GateFacts, Reason, decide, reply_key
-from bot.core.ports import CommandReply, ImageReader, ReplyTarget, Store
-from bot.core.records import Turn, TurnState
-from bot.core.replies import Answering, new_reference
+from bot.core.history import HistoryReader
+from bot.core.overview import Overview
+from bot.core.ports import CommandReply, FileReader, ReplyTarget, Store
+from bot.core.preview import Preview
+from bot.core.records import (
+    ChannelSettings,
+    LibraryPersona,
+    Rating,
+    Turn,
+    TurnState,
+    WorkspaceOverview,
+)
+from bot.core.replies import Answering
+from bot.core.retention import Retention
 from bot.core.settings import ServiceSettings
 from bot.engine.api import Engine
 
@@ -40,7 +54,7 @@ class Service:
         self,
         store: Store,
         engine: Engine,
-        images: ImageReader,
+        files: FileReader,
         settings: ServiceSettings | None = None,
     ) -> None:
         self._settings = settings or ServiceSettings()
@@ -48,8 +62,12 @@ class Service:
         self._targets: dict[str, ReplyTarget] = {}
         self._parked: dict[str, dict[ThreadKey, None]] = {}  # oldest first
         self._conversations = Conversations(Answering(store, engine, self._settings, self._targets))
-        self._loader = AttachmentLoader(store, images, self._settings)
-        self._commands = CommandActions(store, self._conversations, self._settings.persona)
+        self._loader = AttachmentLoader(store, files, self._settings)
+        self._history = HistoryReader(store, self._loader, self._settings)
+        self._overview = Overview(store, self._settings)
+        preview = Preview(engine, self._settings)
+        self._commands = CommandActions(store, self._conversations, self._settings, preview)
+        self._retention: asyncio.Task[None] | None = None
         self._draining = False
 
     def register(self, platform: str, target: ReplyTarget) -> None:
@@ -64,11 +82,17 @@ class Service:
         for turn in await self._store.unfinished():
             await self._recover(turn)
             self._wake(turn.key)
+        if self._retention is None:
+            retention = Retention(self._store, self._settings)
+            self._retention = asyncio.create_task(retention.run(), name="retention")
 
     async def drain(self, grace_s: float) -> None:
         """Accept nothing more, let running replies end within `grace_s` seconds, hand the rest
         back to the store (the next start answers them) and stop."""
         self._draining = True
+        if self._retention is not None:
+            self._retention.cancel()
+            await asyncio.gather(self._retention, return_exceptions=True)
         await self._conversations.drain(grace_s, self._settings.hand_back_s)
 
     async def handle(self, event: Inbound) -> CommandReply | None:
@@ -99,33 +123,81 @@ class Service:
             return self._control(event)
         assert_never(event)
 
+    # What is set and stored, for modals, autocomplete, App Home and recovery
+
+    async def persona_at(self, key: ThreadKey) -> personas.Resolved:
+        """See Overview.persona_at."""
+        return await self._overview.persona_at(key)
+
+    async def library(self, key: ThreadKey) -> list[LibraryPersona]:
+        """See Overview.library."""
+        return await self._overview.library(key)
+
+    async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
+        """See Overview.channel_settings."""
+        return await self._overview.channel_settings(key)
+
+    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
+        """See Overview.overview."""
+        return await self._overview.overview(workspace)
+
+    async def active_conversations(
+        self, platform: str, workspace: str, since: datetime
+    ) -> list[tuple[ThreadKey, str]]:
+        """See Overview.active_conversations."""
+        return await self._overview.active_conversations(platform, workspace, since)
+
+    async def turn(self, turn_id: int) -> Turn | None:
+        """See Overview.turn."""
+        return await self._overview.turn(turn_id)
+
+    # Events
+
     async def _message(self, event: MessageReceived) -> CommandReply | None:
-        decision = decide(event, await self._facts(event))
+        if event.author.is_self:
+            return None  # decided without a look at the database: there are many of these
+        place = await channels.resolve(self._store, event.key, self._settings)
+        in_thread = bool(event.key.thread) and await self._store.has_conversation(event.key)
+        decision = decide(event, GateFacts(in_thread, place.mode, place.answer_bots))
         if decision.reason is Reason.COMMAND:
             return await self._typed_command(event)
         if not decision.answer:
             logger.debug("message %s is not answered: %s", event.id, decision.reason)
-            return None
+            # In private nobody else can have been meant: silence would look like a fault.
+            unheard = event.is_dm and decision.reason is Reason.OFF and not event.author.is_bot
+            return CommandReply(notes.SWITCHED_OFF, ok=False) if unheard else None
         if self._draining:
             return _RESTARTING
-        await self._accept(event)
+        await self._accept(event, reply_key(event, place.inline))
         return None
 
-    async def _facts(self, event: MessageReceived) -> GateFacts:
-        in_thread = bool(event.key.thread) and await self._store.has_conversation(event.key)
-        return GateFacts(in_thread, self._settings.mode, self._settings.answer_bots)
-
-    async def _accept(self, event: MessageReceived) -> None:
+    async def _accept(self, event: MessageReceived, key: ThreadKey) -> None:
         """Write the message down, then see that it is answered: this order loses nothing."""
-        key = reply_key(event, self._settings.inline)
-        async with self._conversations.accepting(key) as load:
+        async with self._conversations.accepting(key) as acceptance:
+            is_new = event.earlier is not None and not await self._store.has_conversation(key)
             accepted = await self._store.accept(key, event)
-            if accepted is not None and accepted.attachment_ids:
-                load(self._loader.load_all(event.attachments, accepted.attachment_ids))
+            if accepted is not None:
+                acceptance.note(event.id, event.foot)
+                if accepted.attachment_ids:
+                    acceptance.load(
+                        self._loader.load_all(event.attachments, accepted.attachment_ids)
+                    )
+                if is_new:
+                    acceptance.load(self._read_earlier(event, key, acceptance))
         self._park(key)
 
-    async def _typed_command(self, event: MessageReceived) -> CommandReply:
+    async def _read_earlier(
+        self, event: MessageReceived, key: ThreadKey, acceptance: Acceptance
+    ) -> None:
+        if event.earlier is not None:
+            acceptance.note(event.id, await self._history.read(key, event.earlier, event.id))
+
+    async def _typed_command(self, event: MessageReceived) -> CommandReply | None:
         parsed = commands.parse(event.text)
+        if self._draining:
+            return _RESTARTING
+        if not await self._store.claim(event.key, event.id):
+            return None  # it was delivered twice
         if isinstance(parsed, commands.CommandError):
             return CommandReply(parsed.text, ok=False)
         command = CommandInvoked(event.key, event.author, parsed.name, parsed.args, event.is_dm)
@@ -151,6 +223,8 @@ class Service:
         # The id comes from outside: it must not reach into another channel.
         if turn is None or turn.key.in_thread("") != event.key.in_thread(""):
             return _GONE
+        if event.action == "good" or event.action == "bad":
+            return await self._rate(turn, event.author.id, event.action)
         try:
             require_control(event.author, turn)
         except NotAllowed as refusal:
@@ -160,6 +234,11 @@ class Service:
         if await self._conversations.regenerate(turn):
             return CommandReply("I am writing another reply.")
         return CommandReply("I can't redo that reply just now.", ok=False)
+
+    async def _rate(self, turn: Turn, user_id: str, rating: Rating) -> CommandReply:
+        if not await self._store.rate(turn.id, user_id, rating):
+            return _GONE
+        return CommandReply("Thank you, noted.")
 
     def _stop(self, turn: Turn) -> CommandReply:
         if self._conversations.stop(turn.key, turn.id):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bot.core.gate import Mode
 from bot.core.personas import DEFAULT_TEXT
+from bot.core.records import Mode
 from bot.engine.api import SamplingParams
 
 
@@ -16,6 +16,7 @@ class ServiceSettings:
     mode: Mode = Mode.MENTION
     inline: bool = False  # answer in the channel itself instead of opening a thread
     answer_bots: bool = False
+    retention_days: int = 0  # days until a conversation's turns are deleted; 0 keeps them
     persona: str = DEFAULT_TEXT  # where nobody has set one
     sampling: SamplingParams = field(default_factory=SamplingParams)
     # Used for Regenerate where sampling is greedy: the same reply again would be no answer.
@@ -28,6 +29,15 @@ class ServiceSettings:
 
     max_images: int = 8  # pictures in one prompt, the newest first
     max_image_bytes: int = 32 * 1024 * 1024  # of all pictures in one prompt
+
+    max_earlier: int = 100  # messages read of a thread that it has not seen, the newest
+    # A token has about four characters: what is more than the model's context can't be in a prompt,
+    # and what is a little too much is cut exactly where the prompt is built.
+    max_earlier_characters: int = 4 * 8192
+    earlier_timeout_s: float = 20.0
+
+    retention_interval_s: float = 3600.0  # between two looks for what is to be deleted
+    claim_days: int = 14  # how long a message's id is kept, to know it when it comes again
 
     sink_timeout_s: float = 60.0  # a platform that takes longer for one call counts as down
     hand_back_s: float = 5.0  # after the grace of a shutdown, to say so on the platforms

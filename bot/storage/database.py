@@ -74,6 +74,11 @@ class Database:
         return self._engine
 
     @property
+    def write_engine(self) -> AsyncEngine:
+        """The same; its transactions are a writer's from their start."""
+        return self._write_engine
+
+    @property
     def _file(self) -> Path | None:
         """SQLite's file, None for PostgreSQL and for a database in memory."""
         name = self._url.database

@@ -52,7 +52,7 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
     if await _find(session, key, platform_id) is None:  # somebody else deleted it meanwhile
         return None
     before = await turns.find(session, place.turn)
-    digests = await _digests(session, MessageRow.id == place.message)
+    digests = await digests_of(session, MessageRow.id == place.message)
     await session.execute(
         delete(MessageRow).where(MessageRow.id == place.message), execution_options=_NO_SYNC
     )
@@ -75,10 +75,20 @@ async def reset(session: AsyncSession, key: ThreadKey) -> int:
     if conversation is None:
         return 0
     await rows.lock_conversation(session, conversation)
-    mine = TurnRow.conversation_id == conversation
-    count = await session.scalar(select(func.count()).select_from(TurnRow).where(mine))
-    digests = await _digests(session, mine)
-    await session.execute(delete(TurnRow).where(mine), execution_options=_NO_SYNC)
+    return await reset_conversation(session, conversation)
+
+
+async def reset_conversation(session: AsyncSession, conversation: int) -> int:
+    """The same for a conversation that is locked already."""
+    return await delete_turns(session, TurnRow.conversation_id == conversation)
+
+
+async def delete_turns(session: AsyncSession, which: ColumnElement[bool]) -> int:
+    """Delete some turns with their messages and pictures; how many. Their conversations are
+    locked by the caller."""
+    count = await session.scalar(select(func.count()).select_from(TurnRow).where(which))
+    digests = await digests_of(session, which)
+    await session.execute(delete(TurnRow).where(which), execution_options=_NO_SYNC)
     await pictures.drop_unused(session, digests)
     return count or 0
 
@@ -103,7 +113,7 @@ async def _find(session: AsyncSession, key: ThreadKey, platform_id: str) -> _Pla
     return _Place(*found) if found is not None else None
 
 
-async def _digests(session: AsyncSession, which: ColumnElement[bool]) -> set[str]:
+async def digests_of(session: AsyncSession, which: ColumnElement[bool]) -> set[str]:
     """The pictures of some messages or turns."""
     found = await session.scalars(
         select(AttachmentRow.digest)

@@ -46,7 +46,7 @@ class Base(DeclarativeBase):
     }
 
 
-def _table(*constraints: Any) -> tuple[Any, ...]:
+def table_args(*constraints: Any) -> tuple[Any, ...]:
     """Table arguments. A row id is never given out twice: a button under a deleted turn must not
     come to mean another turn. (PostgreSQL's sequences do that by themselves.)"""
     return (*constraints, {"sqlite_autoincrement": True})
@@ -56,7 +56,7 @@ class WorkspaceRow(Base):
     """A guild, a Slack workspace, or the one workspace of the playground or the terminal."""
 
     __tablename__ = "workspaces"
-    __table_args__ = _table(UniqueConstraint("platform", "external_id"))
+    __table_args__ = table_args(UniqueConstraint("platform", "external_id"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     platform: Mapped[str]
@@ -68,7 +68,7 @@ class ChannelRow(Base):
     """A channel or a direct message in which somebody has talked to the bot."""
 
     __tablename__ = "channels"
-    __table_args__ = _table(UniqueConstraint("workspace_id", "external_id"))
+    __table_args__ = table_args(UniqueConstraint("workspace_id", "external_id"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
@@ -82,7 +82,7 @@ class ConversationRow(Base):
     """What the bot remembers of one thread; `thread` is "" where it talks in the channel itself."""
 
     __tablename__ = "conversations"
-    __table_args__ = _table(UniqueConstraint("channel_id", "thread"))
+    __table_args__ = table_args(UniqueConstraint("channel_id", "thread"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id", ondelete="CASCADE"))
@@ -96,7 +96,7 @@ class TurnRow(Base):
     """One user message, or a burst merged into one, and its reply."""
 
     __tablename__ = "turns"
-    __table_args__ = _table(
+    __table_args__ = table_args(
         CheckConstraint(
             "state IN ('accepted', 'answering', 'delivered', 'failed', 'cancelled')", name="state"
         ),
@@ -128,7 +128,7 @@ class MessageRow(Base):
     """One message of a person."""
 
     __tablename__ = "messages"
-    __table_args__ = _table(Index(None, "turn_id"), Index(None, "platform_id"))
+    __table_args__ = table_args(Index(None, "turn_id"), Index(None, "platform_id"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     turn_id: Mapped[int] = mapped_column(ForeignKey("turns.id", ondelete="CASCADE"))
@@ -160,13 +160,15 @@ class ImageRow(Base):
 
 
 class AttachmentRow(Base):
-    """A file on a message: its picture, or why there is none, or neither while it is not read.
+    """A file on a message: its picture or text, or why there is neither, or nothing while it is
+    not read.
 
-    `name`, `declared_type` and `size` (bytes) are what the sender claimed.
+    `name`, `declared_type` and `size` (bytes) are what the sender claimed; `note` says what of the
+    file is not kept.
     """
 
     __tablename__ = "attachments"
-    __table_args__ = _table(
+    __table_args__ = table_args(
         CheckConstraint("digest IS NULL OR problem IS NULL", name="digest_or_problem"),
         Index(None, "message_id"),
         Index(None, "digest"),
@@ -179,6 +181,8 @@ class AttachmentRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     digest: Mapped[str | None] = mapped_column(ForeignKey("images.digest"))
     problem: Mapped[str | None]
+    text: Mapped[str | None]
+    note: Mapped[str] = mapped_column(default="", server_default="")
 
 
 class ClaimRow(Base):
@@ -201,7 +205,7 @@ class PersonaRow(Base):
     """A scope that has, or had, a persona: "" for `thread` and `channel` means all of them."""
 
     __tablename__ = "personas"
-    __table_args__ = _table(UniqueConstraint("workspace_id", "channel", "thread"))
+    __table_args__ = table_args(UniqueConstraint("workspace_id", "channel", "thread"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
@@ -213,7 +217,7 @@ class PersonaVersionRow(Base):
     """A persona as somebody set it (`text` NULL: cleared). Rows are only ever added."""
 
     __tablename__ = "persona_versions"
-    __table_args__ = _table(Index(None, "persona_id", "id"))
+    __table_args__ = table_args(Index(None, "persona_id", "id"))
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     persona_id: Mapped[int] = mapped_column(ForeignKey("personas.id", ondelete="CASCADE"))
@@ -229,7 +233,7 @@ class UsageRow(Base):
     """What one reply took. It outlives its turn, without saying what was written."""
 
     __tablename__ = "usage"
-    __table_args__ = _table(
+    __table_args__ = table_args(
         CheckConstraint(
             "prompt_tokens >= 0 AND cached_tokens >= 0 AND generated_tokens >= 0", name="tokens"
         ),

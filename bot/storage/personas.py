@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import Author, ThreadKey
 from bot.core.records import PersonaVersion, SamplingOverrides
 from bot.storage import rows
 from bot.storage.models import PersonaRow, PersonaVersionRow, WorkspaceRow, utcnow
-
-_SAMPLING_FIELDS = frozenset(field.name for field in fields(SamplingOverrides))
 
 
 async def latest(
@@ -24,13 +21,20 @@ async def latest(
     if not scopes:
         return {}
     newest = select(func.max(PersonaVersionRow.id)).group_by(PersonaVersionRow.persona_id)
-    found = await _load(session, scopes, newest_of=newest)
+    found = await _load(session, _at(scopes), newest_of=newest)
     return {version.scope: version for version in found}
+
+
+async def in_workspace(session: AsyncSession, workspace: ThreadKey) -> list[PersonaVersion]:
+    """The latest version on each scope of a workspace that has a persona now."""
+    newest = select(func.max(PersonaVersionRow.id)).group_by(PersonaVersionRow.persona_id)
+    found = await _load(session, and_(*rows.in_workspace(workspace)), newest_of=newest)
+    return sorted((each for each in found if each.text is not None), key=lambda each: each.scope)
 
 
 async def history(session: AsyncSession, scope: ThreadKey) -> list[PersonaVersion]:
     """All versions on a scope, newest first."""
-    return await _load(session, [scope])
+    return await _load(session, _at([scope]))
 
 
 async def add(
@@ -52,7 +56,7 @@ async def add(
     row = PersonaVersionRow(
         persona_id=persona,
         text=text,
-        sampling={field: value for field, value in asdict(sampling).items() if value is not None},
+        sampling=rows.sampling_out(sampling),
         library_name=name,
         set_by_id=by.id,
         set_by_name=by.name,
@@ -64,8 +68,21 @@ async def add(
     return _version(row, scope)
 
 
+def _at(scopes: Sequence[ThreadKey]) -> ColumnElement[bool]:
+    return or_(
+        *(
+            and_(
+                *rows.in_workspace(scope),
+                PersonaRow.channel == scope.channel,
+                PersonaRow.thread == scope.thread,
+            )
+            for scope in scopes
+        )
+    )
+
+
 async def _load(
-    session: AsyncSession, scopes: Sequence[ThreadKey], newest_of: Select[Any] | None = None
+    session: AsyncSession, where: ColumnElement[bool], newest_of: Select[Any] | None = None
 ) -> list[PersonaVersion]:
     statement = (
         select(
@@ -77,19 +94,7 @@ async def _load(
         )
         .join(PersonaRow, PersonaVersionRow.persona_id == PersonaRow.id)
         .join(WorkspaceRow, PersonaRow.workspace_id == WorkspaceRow.id)
-        .where(
-            or_(
-                *(
-                    and_(
-                        WorkspaceRow.platform == scope.platform,
-                        WorkspaceRow.external_id == scope.workspace,
-                        PersonaRow.channel == scope.channel,
-                        PersonaRow.thread == scope.thread,
-                    )
-                    for scope in scopes
-                )
-            )
-        )
+        .where(where)
         .order_by(PersonaVersionRow.id.desc())
     )
     if newest_of is not None:
@@ -99,12 +104,11 @@ async def _load(
 
 
 def _version(row: PersonaVersionRow, scope: ThreadKey) -> PersonaVersion:
-    known = {key: value for key, value in row.sampling.items() if key in _SAMPLING_FIELDS}
     return PersonaVersion(
         id=row.id,
         scope=scope,
         text=row.text,
-        sampling=SamplingOverrides(**known),  # type: ignore[arg-type]  # int or float, as stored
+        sampling=rows.sampling_in(row.sampling),
         name=row.library_name,
         set_by_id=row.set_by_id,
         set_by_name=row.set_by_name,

@@ -1,4 +1,4 @@
-"""Pictures: each stored once, for as long as an attachment refers to it."""
+"""What attachments hold: texts, and pictures stored once for as long as one refers to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.core.records import NormalisedImage
+from bot.core.records import FileContent, FileText, NormalisedImage
 from bot.storage import rows
 from bot.storage.models import AttachmentRow, ImageRow
 
@@ -17,9 +17,10 @@ _BATCH = 500
 
 
 async def attach(
-    session: AsyncSession, attachment_id: int, image: NormalisedImage | None, problem: str | None
+    session: AsyncSession, attachment_id: int, content: FileContent | None, problem: str | None
 ) -> None:
-    """Give an attachment its picture or its problem. One that was deleted meanwhile stays so."""
+    """Give an attachment its picture or text, or its problem. One that was deleted meanwhile
+    stays so."""
     before = (
         await session.execute(
             select(AttachmentRow.digest).where(AttachmentRow.id == attachment_id).with_for_update()
@@ -27,13 +28,19 @@ async def attach(
     ).first()
     if before is None:
         return
-    if image is not None:
-        await _store(session, image)
-    digest = image.digest if image is not None else None
+    digest = None
+    if isinstance(content, NormalisedImage):
+        await _store(session, content)
+        digest = content.digest
     await session.execute(
         update(AttachmentRow)
         .where(AttachmentRow.id == attachment_id)
-        .values(digest=digest, problem=problem),
+        .values(
+            digest=digest,
+            text=content.text if isinstance(content, FileText) else None,
+            note=content.note if content is not None else "",
+            problem=problem,
+        ),
         execution_options={"synchronize_session": False},
     )
     if before.digest is not None and before.digest != digest:

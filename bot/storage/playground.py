@@ -239,24 +239,9 @@ class PlaygroundStore:
         Returns the ids that are gone: with the last reply an empty root goes as well.
         """
         async with self._database.write() as session:
-            row = await session.get(PlaygroundPostRow, post_id)
-            if row is None:
-                return []
-            if await _has_replies(session, post_id):
-                row.text, row.removed = "", True
-                await session.execute(
-                    delete(PlaygroundUploadRow).where(PlaygroundUploadRow.post_id == post_id)
-                )
-                return []
-            gone, root = [post_id], row.thread_id
-            await session.delete(row)
-            await session.flush()
-            if root is not None and not await _has_replies(session, root):
-                shell = await session.get(PlaygroundPostRow, root)
-                if shell is not None and shell.removed:
-                    await session.delete(shell)
-                    gone.append(root)
-            return gone
+            gone = await _remove(session, post_id)
+        await self._database.scrub()
+        return gone
 
     # --- pictures
 
@@ -311,6 +296,7 @@ class PlaygroundStore:
                     PlaygroundUploadRow.id == upload_id, PlaygroundUploadRow.post_id.is_(None)
                 )
             )
+        await self._database.scrub()
 
     async def prune_uploads(self, before: datetime) -> int:
         """Delete what was uploaded before then and never sent; how many."""
@@ -333,6 +319,27 @@ async def _load(session: AsyncSession, post_id: int) -> Post | None:
         .execution_options(populate_existing=True)
     )
     return _post(row) if row else None
+
+
+async def _remove(session: AsyncSession, post_id: int) -> list[int]:
+    row = await session.get(PlaygroundPostRow, post_id)
+    if row is None:
+        return []
+    if await _has_replies(session, post_id):
+        row.text, row.removed = "", True
+        await session.execute(
+            delete(PlaygroundUploadRow).where(PlaygroundUploadRow.post_id == post_id)
+        )
+        return []
+    gone, root = [post_id], row.thread_id
+    await session.delete(row)
+    await session.flush()
+    if root is not None and not await _has_replies(session, root):
+        shell = await session.get(PlaygroundPostRow, root)
+        if shell is not None and shell.removed:
+            await session.delete(shell)
+            gone.append(root)
+    return gone
 
 
 async def _has_replies(session: AsyncSession, root: int) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.storage.models import Base, ChannelRow, ConversationRow, WorkspaceRow
+from bot.core.records import SamplingOverrides
+from bot.storage.models import Base, ChannelRow, ConversationRow, TurnRow, WorkspaceRow
+
+_SAMPLING_FIELDS = frozenset(field.name for field in fields(SamplingOverrides))
 
 
 def upsert(session: AsyncSession, model: type[Base], **values: Any) -> Any:
@@ -75,3 +80,44 @@ async def lock_conversation(session: AsyncSession, conversation: int) -> None:
         .where(ConversationRow.id == conversation)
         .with_for_update(key_share=True)
     )
+
+
+def in_workspace(key: ThreadKey) -> tuple[ColumnElement[bool], ...]:
+    """The conditions that a joined WorkspaceRow is the key's."""
+    return (WorkspaceRow.platform == key.platform, WorkspaceRow.external_id == key.workspace)
+
+
+def below(scope: ThreadKey) -> list[ColumnElement[bool]]:
+    """The conditions that a joined conversation is the scope's, or below it."""
+    conditions = [*in_workspace(scope)]
+    if scope.channel:
+        conditions.append(ChannelRow.external_id == scope.channel)
+    if scope.thread:
+        conditions.append(ConversationRow.thread == scope.thread)
+    return conditions
+
+
+def conversation_ids_below(scope: ThreadKey) -> Select[int]:
+    """The ids of the conversations that a scope means."""
+    return (
+        select(ConversationRow.id)
+        .join(ConversationRow.channel)
+        .join(ChannelRow.workspace)
+        .where(*below(scope))
+    )
+
+
+def turn_ids_below(scope: ThreadKey) -> Select[int]:
+    """The ids of the turns in them."""
+    return select(TurnRow.id).where(TurnRow.conversation_id.in_(conversation_ids_below(scope)))
+
+
+def sampling_out(sampling: SamplingOverrides) -> dict[str, int | float]:
+    """Sampling settings as they are stored: those that are set."""
+    return {name: value for name, value in asdict(sampling).items() if value is not None}
+
+
+def sampling_in(stored: Mapping[str, int | float]) -> SamplingOverrides:
+    """The settings again; what this version does not know is left out."""
+    known: dict[str, Any] = {name: stored[name] for name in stored if name in _SAMPLING_FIELDS}
+    return SamplingOverrides(**known)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import bot.storage.playground  # noqa: F401  (its tables join the same metadata)
+import bot.storage.playground
+import bot.storage.settings_tables
+import bot.storage.slack  # noqa: F401  (so do these)
 from bot.storage.models import Base
 
 metadata = Base.metadata

@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete
-
-from bot.core.events import Author, MessageReceived, ThreadKey
+from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
 from bot.core.records import (
     Accepted,
-    NormalisedImage,
+    AuditEntry,
+    Change,
+    ChannelSettings,
+    FileContent,
+    LibraryPersona,
     PersonaVersion,
+    Rating,
     SamplingOverrides,
     Turn,
     TurnState,
     TurnUsage,
+    UsageSummary,
 )
-from bot.storage import messages, personas, pictures, rows, turns
+from bot.storage import (
+    earlier,
+    forgetting,
+    messages,
+    personas,
+    pictures,
+    rows,
+    settings,
+    turns,
+)
+from bot.storage import usage as usages
 from bot.storage.database import Database
-from bot.storage.models import ClaimRow, utcnow
+from bot.storage.models import utcnow
 
 
 class SqlStore:
@@ -35,6 +49,18 @@ class SqlStore:
         """Claim a message and write it down as work; None if it was claimed before."""
         async with self._database.write() as session:
             return await turns.accept(session, key, event)
+
+    async def claim(self, key: ThreadKey, message_id: str) -> bool:
+        """Claim a message that is not stored; False if it was before."""
+        async with self._database.write() as session:
+            return await turns.claim(session, key, message_id)
+
+    async def add_earlier(
+        self, key: ThreadKey, past: Sequence[PastMessage]
+    ) -> tuple[tuple[int, ...], ...]:
+        """Put what was said before in front of the one turn that waits; attachment ids."""
+        async with self._database.write() as session:
+            return await earlier.add(session, key, past)
 
     async def next_turn(self, key: ThreadKey) -> Turn | None:
         """The conversation's oldest accepted turn, answering from now on."""
@@ -73,7 +99,7 @@ class SqlStore:
                 **values,
             )
             if usage is not None:
-                await turns.add_usage(session, usage, turn_exists=exists)
+                await usages.add(session, usage, turn_exists=exists)
 
     async def set_posted(self, turn_id: int, posted: Sequence[str]) -> None:
         """Note where a reply stands on its platform."""
@@ -110,11 +136,11 @@ class SqlStore:
     # Pictures
 
     async def set_attachment(
-        self, attachment_id: int, image: NormalisedImage | None, problem: str | None
+        self, attachment_id: int, content: FileContent | None, problem: str | None
     ) -> None:
-        """Give an attachment its bytes or the reason why it has none."""
+        """Give an attachment its picture or text, or the reason why it has neither."""
         async with self._database.write() as session:
-            await pictures.attach(session, attachment_id, image, problem)
+            await pictures.attach(session, attachment_id, content, problem)
 
     async def image(self, digest: str) -> bytes | None:
         """A stored picture's bytes."""
@@ -144,14 +170,44 @@ class SqlStore:
             await self._database.scrub()
         return count
 
+    async def forget(
+        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+    ) -> int:
+        """Really delete the turns below a scope, or what one person wrote there; how many."""
+        async with self._database.write() as session:
+            if user_id is None:
+                count = await forgetting.below(session, scope)
+            else:
+                count = await forgetting.person(session, scope, user_id)
+            await settings.record(session, scope, change)
+        await self._database.scrub()
+        return count
+
+    async def conversations_before(self, before: datetime) -> list[ThreadKey]:
+        """The conversations that have finished turns of before then."""
+        async with self._database.read() as session:
+            return await forgetting.conversations_before(session, before)
+
+    async def delete_turns(self, key: ThreadKey, before: datetime) -> int:
+        """Really delete a conversation's finished turns of before then; how many."""
+        async with self._database.write() as session:
+            count = await forgetting.turns_before(session, key, before)
+        if count:
+            await self._database.scrub()
+        return count
+
     async def forget_claims(self, before: datetime) -> int:
         """Delete claims older than any platform still repeats a delivery for; how many."""
         async with self._database.write() as session:
-            gone = await session.scalars(
-                delete(ClaimRow).where(ClaimRow.at < before).returning(ClaimRow.message_id),
-                execution_options={"synchronize_session": False},
-            )
-            return len(gone.all())
+            return await forgetting.claims(session, before)
+
+    async def active_conversations(
+        self, platform: str, workspace: str, since: datetime
+    ) -> list[tuple[ThreadKey, str]]:
+        """The conversations with a message since then, and their last message's platform id."""
+        async with self._database.read() as session:
+            place = ThreadKey(platform, workspace)
+            return await forgetting.active_conversations(session, place, since)
 
     # Personas
 
@@ -172,7 +228,78 @@ class SqlStore:
         sampling: SamplingOverrides,
         by: Author,
         name: str | None = None,
+        change: Change | None = None,
     ) -> PersonaVersion:
         """Set (or with None clear) a scope's persona; earlier versions stay."""
         async with self._database.write() as session:
+            await settings.record(session, scope, change)
             return await personas.add(session, scope, text, sampling, by, name)
+
+    async def workspace_personas(self, workspace: ThreadKey) -> list[PersonaVersion]:
+        """The latest version on each scope of a workspace that has a persona now."""
+        async with self._database.read() as session:
+            return await personas.in_workspace(session, workspace)
+
+    async def library(self, workspace: ThreadKey) -> list[LibraryPersona]:
+        """A workspace's own personas, by name."""
+        async with self._database.read() as session:
+            return await settings.library(session, workspace)
+
+    async def save_library_persona(
+        self, workspace: ThreadKey, persona: LibraryPersona, change: Change
+    ) -> None:
+        """Add a persona to a workspace's library, or replace the one of this name."""
+        async with self._database.write() as session:
+            await settings.save_persona(session, workspace, persona, change.by.name)
+            await settings.record(session, workspace, change)
+
+    async def remove_library_persona(self, workspace: ThreadKey, name: str, change: Change) -> bool:
+        """Remove a persona from a workspace's library; False if it has none."""
+        async with self._database.write() as session:
+            removed = await settings.remove_persona(session, workspace, name)
+            await settings.record(session, workspace, change if removed else None)
+            return removed
+
+    # Settings, audit, feedback, usage
+
+    async def channel_settings(
+        self, scopes: Sequence[ThreadKey]
+    ) -> Mapping[ThreadKey, ChannelSettings]:
+        """What is set on each of the scopes that has something set."""
+        async with self._database.read() as session:
+            return await settings.at_scopes(session, scopes)
+
+    async def set_channel_settings(
+        self, scope: ThreadKey, changed: ChannelSettings, change: Change
+    ) -> None:
+        """Replace a scope's settings."""
+        async with self._database.write() as session:
+            await settings.put(session, scope, changed)
+            await settings.record(session, scope, change)
+
+    async def workspace_settings(self, workspace: ThreadKey) -> Mapping[ThreadKey, ChannelSettings]:
+        """What is set anywhere in a workspace."""
+        async with self._database.read() as session:
+            return await settings.in_workspace(session, workspace)
+
+    async def shortest_retention(self) -> int | None:
+        """The smallest retention that is set anywhere, in days, 0 aside."""
+        async with self._database.read() as session:
+            return await settings.shortest_retention(session)
+
+    async def audit(self, workspace: ThreadKey, limit: int) -> list[AuditEntry]:
+        """The last changes in a workspace, newest first."""
+        async with self._database.read() as session:
+            return await settings.audit(session, workspace, limit)
+
+    async def rate(self, turn_id: int, user_id: str, rating: Rating) -> bool:
+        """Store somebody's feedback on a reply; False if it is gone."""
+        async with self._database.write() as session:
+            return await usages.rate(session, turn_id, user_id, rating)
+
+    async def usage(
+        self, workspace: ThreadKey, days: int, user_id: str | None = None
+    ) -> UsageSummary:
+        """What the replies of the last days took, everybody's or one person's."""
+        async with self._database.read() as session:
+            return await usages.summary(session, workspace, days, user_id)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
-from bot.core.events import MessageReceived, ThreadKey
+from bot.core.events import Attachment, MessageReceived, ThreadKey
 from bot.core.records import (
     Accepted,
     StoredAttachment,
     Turn,
     TurnState,
-    TurnUsage,
     UserMessage,
 )
 from bot.storage import rows
@@ -26,7 +25,6 @@ from bot.storage.models import (
     ConversationRow,
     MessageRow,
     TurnRow,
-    UsageRow,
     WorkspaceRow,
     utcnow,
 )
@@ -35,11 +33,13 @@ from bot.storage.models import (
 FINISHED = (TurnState.DELIVERED, TurnState.FAILED, TurnState.CANCELLED)
 #: Where a turn is while its author still waits.
 OWED = (TurnState.ACCEPTED, TurnState.ANSWERING)
+#: What was said before the bot joined: nothing was generated for it, and yet it is done.
+_FROM_BEFORE = and_(TurnRow.state == TurnState.DELIVERED, TurnRow.finish_reason.is_(None))
 
 
 async def accept(session: AsyncSession, key: ThreadKey, event: MessageReceived) -> Accepted | None:
     """Claim a message and write it down as work; None if it was claimed before."""
-    if not await _claim(session, key, event.id):
+    if not await claim(session, key, event.id):
         return None
     conversation = await rows.conversation_id(session, key)
     await rows.lock_conversation(session, conversation)
@@ -64,21 +64,29 @@ async def accept(session: AsyncSession, key: ThreadKey, event: MessageReceived) 
     )
     session.add(message)
     await session.flush()
+    files = await add_files(session, message.id, event.attachments)
+    return Accepted(turn_id, message.id, files, waiting is not None)
+
+
+async def add_files(
+    session: AsyncSession, message: int, attachments: Sequence[Attachment]
+) -> tuple[int, ...]:
+    """Write down that a message has files, which are not read yet; their ids."""
     files = [
         AttachmentRow(
-            message_id=message.id,
+            message_id=message,
             name=attachment.name,
             declared_type=attachment.content_type,
             size=attachment.size,
         )
-        for attachment in event.attachments
+        for attachment in attachments
     ]
     session.add_all(files)
     await session.flush()
-    return Accepted(turn_id, message.id, tuple(file.id for file in files), waiting is not None)
+    return tuple(file.id for file in files)
 
 
-async def _claim(session: AsyncSession, key: ThreadKey, message_id: str) -> bool:
+async def claim(session: AsyncSession, key: ThreadKey, message_id: str) -> bool:
     """Whether this message is ours to accept. Whoever claims it at the same time waits for our
     commit, and is then told no."""
     statement = (
@@ -149,25 +157,6 @@ async def release(session: AsyncSession, turn_id: int) -> None:
     )
 
 
-async def add_usage(session: AsyncSession, usage: TurnUsage, *, turn_exists: bool) -> None:
-    """Write down what a reply took; also for a turn that is gone, since it was spent."""
-    session.add(
-        UsageRow(
-            turn_id=usage.turn_id if turn_exists else None,
-            platform=usage.platform,
-            workspace=usage.workspace,
-            user_id=usage.user_id,
-            model=usage.model,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            generated_tokens=usage.generated_tokens,
-            queue_s=usage.queue_s,
-            ttft_s=usage.ttft_s,
-            total_s=usage.total_s,
-        )
-    )
-
-
 async def find(session: AsyncSession, turn_id: int) -> Turn | None:
     """One turn, or None."""
     found = await _load(session, TurnRow.id == turn_id)
@@ -175,14 +164,15 @@ async def find(session: AsyncSession, turn_id: int) -> Turn | None:
 
 
 async def transcript(session: AsyncSession, key: ThreadKey, before_turn: int | None) -> list[Turn]:
-    """The conversation's finished turns that have a reply text, oldest first."""
+    """The conversation's finished turns that have a reply text or are of before the bot joined,
+    oldest first."""
     conversation = await rows.find_conversation(session, key)
     if conversation is None:
         return []
     conditions: list[ColumnElement[bool]] = [
         TurnRow.conversation_id == conversation,
         TurnRow.state.in_(FINISHED),
-        TurnRow.reply_text != "",
+        or_(TurnRow.reply_text != "", _FROM_BEFORE),
     ]
     if before_turn is not None:
         conditions.append(TurnRow.id < before_turn)
@@ -243,7 +233,7 @@ def _message(row: MessageRow) -> UserMessage:
         author_name=row.author_name,
         text=row.text,
         attachments=tuple(
-            StoredAttachment(file.id, file.name, file.digest, file.problem)
+            StoredAttachment(file.id, file.name, file.digest, file.problem, file.text, file.note)
             for file in row.attachments
         ),
         at=row.at,

@@ -11,7 +11,7 @@ from typing import Any
 
 from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
 from bot.core.ports import BadImage, FinishedReply
-from bot.core.records import NormalisedImage, Turn
+from bot.core.records import FileContent, FileText, NormalisedImage, Turn
 from bot.core.service import Service
 from bot.core.settings import ServiceSettings
 from tests.support.memory_store import MemoryStore
@@ -97,12 +97,17 @@ class RecordingTarget:
 
 
 class FakeReader:
-    """Every file is a picture, unless its bytes say `bad: <reason>`."""
+    """Every file is a picture, unless its bytes say `bad: <reason>` or `text: <text>`."""
 
     async def read(self, data: bytes) -> NormalisedImage:
         if data.startswith(b"bad: "):
             raise BadImage(data[5:].decode())
         return NormalisedImage(data, hashlib.sha256(data).hexdigest()[:8], 1, 1)
+
+    async def read_file(self, data: bytes) -> FileContent:
+        if data.startswith(b"text: "):
+            return FileText(data[6:].decode())
+        return await self.read(data)
 
 
 def picture(name: str, data: bytes | Exception = b"pixels", **claims: Any) -> Attachment:

@@ -22,7 +22,7 @@ from bot.engine.api import (
     Text,
     Usage,
 )
-from bot.media.images import PillowImageReader
+from bot.media.reader import MediaReader
 from bot.platforms.terminal import PLATFORM, TerminalChat
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
@@ -79,7 +79,7 @@ def _is_text(part: object) -> bool:
 async def main(file: str, *options: str) -> int:
     database = Database(f"sqlite+aiosqlite:///{file}")
     await database.upgrade()
-    images = PillowImageReader()
+    images = MediaReader()
     service = Service(SqlStore(database), ParrotEngine(), images)
     chat = TerminalChat(
         service.handle, commands.complete, name="Ana", forget_first="--new" in options
@@ -90,7 +90,7 @@ async def main(file: str, *options: str) -> int:
         return await chat.run()
     finally:
         await service.drain(1)
-        images.close()
+        await images.close()
         await database.close()
 
 

@@ -9,15 +9,18 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from bot.core.events import Author, MessageReceived, ThreadKey
 from bot.core.records import NormalisedImage, TurnState
 from bot.storage.database import Database
 from bot.storage.errors import DatabaseError
+from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
 
 KEY = ThreadKey("discord", "guild", "general", "t")
@@ -53,6 +56,20 @@ class TestOpening:
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         for path in file.parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
+
+    async def test_what_is_deleted_is_overwritten_whatever_sqlite_was_built_for(
+        self, file: Path
+    ) -> None:
+        """Some distributions switch it on by themselves: here it is off until Parley connects."""
+        database = Database(f"sqlite+aiosqlite:///{file}")
+
+        def built_without(connection: Any, _record: object) -> None:
+            connection.execute("PRAGMA secure_delete = OFF")
+
+        event.listen(database.engine.sync_engine, "connect", built_without, insert=True)
+        async with database.read() as session:
+            assert await session.scalar(text("PRAGMA secure_delete")) == 1
+        await database.close()
 
     @pytest.mark.parametrize(
         ("pragma", "value"),
@@ -222,6 +239,33 @@ class TestDeletion:
 
         assert SECRET.encode() not in contents(file)
         assert pixels[:100] not in contents(file)
+
+    async def test_nothing_of_a_forgotten_person_is_left_in_the_files(
+        self, sqlite: Database, file: Path
+    ) -> None:
+        await write_down(sqlite, "m0", SECRET)
+        assert SECRET.encode() in contents(file)
+        assert await SqlStore(sqlite).forget(ThreadKey("discord", "guild"), "u") == 1
+        assert SECRET.encode() not in contents(file)
+
+    async def test_nothing_too_old_is_left_in_the_files(self, sqlite: Database, file: Path) -> None:
+        turn = await write_down(sqlite, "m0", SECRET)
+        store = SqlStore(sqlite)
+        await store.save_reply(turn, TurnState.DELIVERED, text=SECRET, finish_reason="stop")
+        assert await store.delete_turns(KEY, datetime.now(UTC) + timedelta(days=1)) == 1
+        assert SECRET.encode() not in contents(file)
+
+    async def test_nothing_of_a_removed_post_is_left_in_the_files(
+        self, sqlite: Database, file: Path
+    ) -> None:
+        playground = PlaygroundStore(sqlite)
+        channel = await playground.add_channel("general")
+        root = await playground.add_post(channel.id, None, "ana", SECRET)
+        reply = await playground.add_post(channel.id, root.id, "bob", f"Re: {SECRET}")
+        assert SECRET.encode() in contents(file)
+        assert await playground.remove_post(root.id) == []
+        assert await playground.remove_post(reply.id) == [reply.id, root.id]
+        assert SECRET.encode() not in contents(file)
 
     async def test_scrubbing_does_not_wait_for_a_reader(self, sqlite: Database) -> None:
         await write_down(sqlite, "m1")

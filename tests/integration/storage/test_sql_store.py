@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
 from bot.core.ports import Store
 from bot.core.records import (
     Accepted,
+    FileText,
     NormalisedImage,
     SamplingOverrides,
     StoredAttachment,
@@ -397,6 +398,19 @@ class TestPictures:
         (file,) = turn.messages[0].attachments
         assert (file.digest, file.problem) == (None, "not a picture I can read")
 
+    async def test_a_text_instead_of_a_picture(self, store: SqlStore) -> None:
+        work = await accepted(store, "m1", files=1)
+        await store.set_attachment(work.attachment_ids[0], FileText("a,b", "in part"), None)
+        turn = await store.turn(work.turn_id)
+        assert turn is not None
+        (file,) = turn.messages[0].attachments
+        assert (file.text, file.note, file.digest, file.problem) == ("a,b", "in part", None, None)
+        await store.set_attachment(work.attachment_ids[0], picture(), None)
+        turn = await store.turn(work.turn_id)
+        assert turn is not None
+        (file,) = turn.messages[0].attachments
+        assert (file.text, file.note, file.digest) == (None, "", picture().digest)
+
     async def test_another_picture_takes_the_place_of_the_first(
         self, store: SqlStore, database: Database
     ) -> None:
@@ -679,6 +693,23 @@ class TestRaces:
         turn = await store.turn(new.turn_id)
         assert turn is not None
         assert turn.messages[0].attachments[0].digest == picture().digest
+
+    async def test_a_picture_that_is_there_is_held_before_it_is_referred_to(
+        self, store: SqlStore, database: Database
+    ) -> None:
+        _, new = await self._two_with_one_picture(store)
+        async with database.write() as session:
+            await pictures._store(session, picture())
+            deleted = asyncio.create_task(store.delete_message(KEY, "m1"))
+            done, _ = await asyncio.wait({deleted}, timeout=3)  # time enough, were it free to go
+            assert not done
+            await session.execute(
+                update(models.AttachmentRow)
+                .where(models.AttachmentRow.id == new.attachment_ids[0])
+                .values(digest=picture().digest)
+            )
+        assert await deleted is not None
+        assert await store.image(picture().digest) == b"pixels"
 
     async def _two_with_one_picture(self, store: SqlStore) -> tuple[Accepted, Accepted]:
         old = await accepted(store, "m1", files=1)

@@ -34,6 +34,19 @@ from bot.core.commands import (
         ("!stop", "stop", {}),
         ("  /reset  ", "reset", {}),
         ("/help persona set", "help", {"command": "persona set"}),
+        ("/persona preview --question “Who are you?” Be kind.", "persona preview",
+         {"question": "Who are you?", "text": "Be kind."}),
+        ("/persona set x=1 is an equation", "persona set", {"text": "x=1 is an equation"}),
+        ('/persona-library add "sea dog" --top-k 1 Arr.', "persona-library add",
+         {"name": "sea dog", "top_k": "1", "text": "Arr."}),
+        ("/persona-library edit dog", "persona-library edit", {"name": "dog"}),
+        ("/persona-library remove sea dog", "persona-library remove", {"name": "sea dog"}),
+        ("/settings set mode=always inline=on --thread", "settings set",
+         {"mode": "always", "inline": "on", "scope": "thread"}),
+        ("!settings set --retention-days 7 answer-bots=off", "settings set",
+         {"retention_days": "7", "answer_bots": "off"}),
+        ("/forget me", "forget", {"what": "me"}),
+        ("/usage 7", "usage", {"days": "7"}),
     ],
 )  # fmt: skip
 def test_parse(text: str, name: str, args: dict[str, str]) -> None:
@@ -54,6 +67,11 @@ def test_parse(text: str, name: str, args: dict[str, str]) -> None:
         ("/persona set --thred x", "Did you mean --thread?"),
         ("/persona set --temperature", "--temperature needs a number"),
         ("/stop now", "takes nothing after it"),
+        ("/settings set colour=red", "takes nothing after it"),
+        ("/settings set mode=", "--mode needs a value"),
+        ("/persona-library add", "needs a name"),
+        ("/persona-library add dog", "needs a text"),
+        ("/forget", "needs a what"),
         ("/stop --thread", "takes no options"),
     ],
 )
@@ -113,5 +131,6 @@ def test_help_names_every_command_and_every_option() -> None:
     for flag in ("--thread", "--workspace", "--temperature", "--max-new-tokens"):
         assert f"`{flag}`" in told
     assert "For admins" in told
-    assert help_text("/persona").count("`/persona") == 5
+    of_persona = [name for name in COMMANDS if name.startswith("persona ")]
+    assert help_text("/persona").count("`/persona") == len(of_persona)
     assert "I know no command" in help_text("dance")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +13,9 @@ from bot.core.events import CommandInvoked, ControlPressed, MessageDeleted, Mess
 from bot.core.ports import CommandReply
 from bot.core.records import TurnState
 from bot.core.settings import ServiceSettings
-from bot.engine.api import SamplingParams
+from bot.engine.api import Message, SamplingParams
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, file
+from tests.support.scripted_engine import count_words
 from tests.support.waiting import settle, until
 
 THREAD = CHANNEL.in_thread("t")
@@ -41,7 +44,7 @@ async def test_a_message_is_answered_as_it_comes(rig: Rig) -> None:
     request.finish()
     reply = await rig.target.finished(0)
     assert (reply.state, reply.text, reply.notes) == (TurnState.DELIVERED, "Hello", ())
-    await until(lambda: rig.store.usage)
+    await until(lambda: rig.store.spent)
     stored = rig.store.turns[sink.turn.id]
     assert stored.state is TurnState.DELIVERED
     assert (stored.reply_text, stored.reply_token_ids) == ("Hello", (1, 2))
@@ -51,7 +54,7 @@ async def test_a_message_is_answered_as_it_comes(rig: Rig) -> None:
 
 async def test_usage_names_who_and_what(rig: Rig) -> None:
     turn = await rig.exchange("hi")
-    (usage,) = rig.store.usage
+    (usage,) = rig.store.spent
     assert (usage.turn_id, usage.user_id, usage.model) == (turn.id, "u1", "scripted")
     assert (usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens) == (10, 4, 1)
     assert (usage.queue_s, usage.ttft_s, usage.total_s) == (0.1, 0.2, 0.3)
@@ -133,7 +136,7 @@ async def test_stop_keeps_the_partial_text_and_frees_the_engine(rig: Rig) -> Non
     await until(lambda: rig.store.turns[turn.id].state is TurnState.CANCELLED)
     stored = rig.store.turns[turn.id]
     assert (stored.reply_text, stored.finish_reason) == ("Once upon", "cancelled")
-    assert rig.store.usage[0].generated_tokens == 1
+    assert rig.store.spent[0].generated_tokens == 1
     assert not (await press(rig, "stop", turn.id)).ok
 
 
@@ -404,3 +407,23 @@ async def test_what_was_to_be_redone_is_forgotten_by_a_reset(rig: Rig) -> None:
     await rig.service.handle(CommandInvoked(THREAD, ANA, "reset"))
     await settle()
     assert len(rig.target.sinks) == 2
+
+
+async def test_a_prompt_is_counted_beside_the_loop_and_an_edit_meanwhile_counts(rig: Rig) -> None:
+    counting, go_on = threading.Event(), threading.Event()
+
+    def slowly(messages: Sequence[Message]) -> int:
+        counting.set()
+        assert go_on.wait(20), "the loop stood still"
+        return count_words(messages)
+
+    rig.engine.count_tokens = slowly  # type: ignore[method-assign]
+    await rig.say("helo", id="m")
+    await until(counting.is_set)
+    await rig.service.handle(MessageEdited(THREAD, "m", ANA, "hello"))
+    go_on.set()
+    request = await rig.engine.request(0)
+    assert request.asked == "hello"
+    request.finish()
+    await rig.target.finished(0)
+    assert len(rig.engine.requests) == 1

@@ -126,13 +126,3 @@ def test_sampling_is_read_and_applied() -> None:
     assert overrides == SamplingOverrides(temperature=0.2, seed=7)
     merged = personas.apply_overrides(SamplingParams(top_k=3), overrides)
     assert merged == SamplingParams(temperature=0.2, seed=7, top_k=3)
-
-
-@pytest.mark.parametrize("name", ["love bug", "Love  Bug", " LOVE BUG "])
-def test_library_names_are_forgiving(name: str) -> None:
-    assert personas.library_text(name)[0] == "love bug"
-
-
-def test_an_unknown_library_name_lists_those_there_are() -> None:
-    with pytest.raises(PersonaError, match="pirate, love bug, physicist"):
-        personas.library_text("wizard")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bot.core.attachments import LOST
-from bot.core.events import CommandInvoked, ControlPressed
+from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.records import Turn, TurnState
 from bot.core.settings import ServiceSettings
 from tests.support.core_rig import ANA, CHANNEL, RecordingSink, Rig, file
@@ -26,7 +26,7 @@ def states(rig: Rig) -> list[str]:
 
 
 def conversation_tasks() -> list[asyncio.Task[object]]:
-    names = ("conversation", "attachments", "reply")
+    names = ("conversation", "loads", "reply", "withdraw")
     return [task for task in asyncio.all_tasks() if task.get_name().startswith(names)]
 
 
@@ -108,6 +108,43 @@ async def test_files_that_are_still_loading_do_not_hold_up_the_stop(rig: Rig) ->
 
     await rig.say("look", attachments=(file("a.png", load),))
     await rig.service.drain(0.01)
+    assert states(rig) == ["accepted"]
+    assert not conversation_tasks()
+
+
+async def test_a_turn_taken_while_it_stops_is_handed_back_at_once() -> None:
+    """Nobody could interrupt it while it was taken: it used to run on until `hand_back_s`."""
+    rig = Rig(settings=ServiceSettings(hand_back_s=60))
+    taking, go_on = asyncio.Event(), asyncio.Event()
+    take = rig.store.next_turn
+
+    async def slow_next_turn(key: ThreadKey) -> Turn | None:
+        turn = await take(key)
+        taking.set()
+        await go_on.wait()
+        return turn
+
+    rig.store.next_turn = slow_next_turn  # type: ignore[method-assign]
+    await rig.say("hi")
+    await taking.wait()
+    draining = asyncio.create_task(rig.service.drain(0.01))
+    await asyncio.sleep(0.1)  # the grace is over, and there is no reply to interrupt yet
+    go_on.set()
+    await asyncio.wait_for(draining, 20)
+    assert states(rig) == ["accepted"]
+    assert rig.engine.requests == []
+    assert not conversation_tasks()
+
+
+async def test_a_file_that_never_comes_is_let_go_after_the_grace() -> None:
+    rig = Rig(settings=ServiceSettings(hand_back_s=60, attachment_timeout_s=60))
+
+    async def never() -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    await rig.say("look", attachments=(file("x.png", never),))
+    await asyncio.wait_for(rig.service.drain(0.01), 20)
     assert states(rig) == ["accepted"]
     assert not conversation_tasks()
 

@@ -1,0 +1,39 @@
+"""A long text cut to size in its middle: logs say most at their end, everything else at its start.
+
+Pure and always the same for the same arguments, so that a prompt begins as it did the last time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+_LEFT_OUT = "\n[... {:,} characters left out ...]\n"
+_HEAD = 2 / 3
+
+
+def excerpt(text: str, max_chars: int) -> str:
+    """`text`, or its start and its end, with a line between that says how much is missing.
+
+    The result may be longer than `max_chars` by that line only.
+    """
+    if len(text) <= max_chars:
+        return text
+    head = int(max_chars * _HEAD)
+    tail = max_chars - head
+    end = text[len(text) - tail :]
+    return text[:head] + _LEFT_OUT.format(len(text) - max_chars) + end
+
+
+def excerpt_within(text: str, max_tokens: int, count: Callable[[str], int]) -> str:
+    """The longest excerpt, or nearly, that `count` says has at most `max_tokens`."""
+    if len(text.encode()) <= max_tokens:  # every token stands for a byte at least
+        return text
+    chars, shown = len(text), text
+    # A token seldom stands for more than 8 characters: no need to count what can't fit.
+    if chars > 8 * max_tokens:
+        chars = 8 * max_tokens
+        shown = excerpt(text, chars)
+    while chars > 0 and (tokens := count(shown)) > max_tokens:
+        chars = min(int(chars * max_tokens / tokens * 0.95), chars - 1)
+        shown = excerpt(text, chars)
+    return shown

@@ -1,0 +1,30 @@
+"""What went wrong, as one sentence for the person and one reference for the log."""
+
+from __future__ import annotations
+
+import secrets
+
+from bot.core import notes
+from bot.core.context import TurnTooLong
+from bot.engine.api import EngineBusy, EngineStopped, PromptTooLong
+
+
+def new_reference() -> str:
+    """A short id that a person can quote and an operator can find in the log."""
+    return secrets.token_hex(4)
+
+
+def expected(error: Exception) -> str | None:
+    """The sentence for what may well happen and needs no log; None for everything else."""
+    if isinstance(error, TurnTooLong):
+        return str(error)
+    if isinstance(error, PromptTooLong):
+        return str(TurnTooLong(error.tokens, error.limit))
+    if isinstance(error, EngineBusy):
+        return notes.busy(error.queue_length)
+    return None
+
+
+def unexpected(error: Exception, ref: str) -> str:
+    """The sentence for what the log tells more about, under the reference."""
+    return notes.stopped(ref) if isinstance(error, EngineStopped) else notes.failed(ref)

@@ -1,0 +1,65 @@
+"""Answers one sample question as a persona that is not saved, for one person alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from bot.core import failures, notes, sampling
+from bot.core.events import ThreadKey
+from bot.core.ports import CommandReply
+from bot.core.records import SamplingOverrides
+from bot.core.settings import ServiceSettings
+from bot.engine.api import Delta, Engine, EngineStopped, Finish, Message, Text
+
+logger = logging.getLogger(__name__)
+
+QUESTION = "Hello! Who are you, and what can you do for us?"
+MAX_TOKENS = 256
+MAX_QUESTION = 2_000  # characters
+
+
+class Preview:
+    """Asks the engine outside of any conversation."""
+
+    def __init__(self, engine: Engine, settings: ServiceSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    async def answer(
+        self, persona: str, overrides: SamplingOverrides, question: str, key: ThreadKey, user: str
+    ) -> CommandReply:
+        """The answer for the one who asked; what goes wrong comes back in one sentence."""
+        question = question.strip()[:MAX_QUESTION] or QUESTION
+        try:
+            text, reason = await self._ask(persona, overrides, question, key, user)
+        except Exception as error:
+            sentence = failures.expected(error)
+            if sentence is None:
+                ref = failures.new_reference()
+                logger.exception("a preview failed [%s]", ref)
+                sentence = failures.unexpected(error, ref)
+            return CommandReply(sentence, ok=False)
+        cut = f"\n_{notes.PREVIEW_CUT}_" if reason == "length" else ""
+        return CommandReply(f"**{question}**\n{text.strip()}{cut}\n_{notes.PREVIEW}_")
+
+    async def _ask(
+        self, persona: str, overrides: SamplingOverrides, question: str, key: ThreadKey, user: str
+    ) -> tuple[str, str]:
+        drawn = sampling.effective(self._settings, overrides, self._engine.info.max_context)
+        drawn = replace(drawn, max_new_tokens=min(drawn.max_new_tokens, MAX_TOKENS))
+        stream = self._engine.stream(
+            [Message("system", (Text(persona),)), Message("user", (Text(question),))],
+            drawn,
+            owner=f"{key.platform}/{key.workspace}/{user}",
+            conversation=f"{key} (preview of {user})",
+        )
+        pieces: list[str] = []
+        async for item in stream:
+            if isinstance(item, Delta):
+                pieces.append(item.text)
+            elif isinstance(item, Finish):
+                if item.reason == "cancelled":
+                    raise EngineStopped("the engine stopped during a preview")
+                return "".join(pieces), item.reason
+        raise EngineStopped("the engine ended a preview without a finish")

@@ -1,0 +1,51 @@
+"""Deletes what is older than it may be: turns by their place's retention, and old claims."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from bot.core import channels
+from bot.core.ports import Store
+from bot.core.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Retention:
+    """Looks now and then for what is to be deleted."""
+
+    def __init__(self, store: Store, settings: ServiceSettings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Look at once and then every `retention_interval_s`, until cancelled."""
+        while True:
+            try:
+                await self.once(datetime.now(UTC))
+            except Exception:
+                logger.exception("deleting what is too old failed; it is tried again later")
+            await asyncio.sleep(self._settings.retention_interval_s)
+
+    async def once(self, now: datetime) -> int:
+        """Delete what is too old now; how many turns."""
+        await self._store.forget_claims(now - timedelta(days=self._settings.claim_days))
+        shortest = await self._shortest()
+        if shortest is None:
+            return 0
+        deleted = 0
+        for key in await self._store.conversations_before(now - timedelta(days=shortest)):
+            place = await channels.resolve(self._store, key, self._settings)
+            if place.retention_days:
+                before = now - timedelta(days=place.retention_days)
+                deleted += await self._store.delete_turns(key, before)
+        if deleted:
+            logger.info("%d turns were older than they may be and are deleted", deleted)
+        return deleted
+
+    async def _shortest(self) -> int | None:
+        """The smallest retention anywhere, in days: nothing younger needs a look."""
+        days = [await self._store.shortest_retention(), self._settings.retention_days or None]
+        return min((each for each in days if each is not None), default=None)

@@ -1,0 +1,33 @@
+"""How a reply is drawn: the operator's sampling settings with a persona's on top."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.core import personas
+from bot.core.records import SamplingOverrides
+from bot.core.settings import ServiceSettings
+from bot.engine.api import SamplingParams
+
+
+def effective(
+    settings: ServiceSettings,
+    overrides: SamplingOverrides,
+    max_context: int,
+    *,
+    another: bool = False,
+) -> SamplingParams:
+    """The parameters of one reply, which never takes more than half the context.
+
+    `another`: one that differs from the last is wanted.
+
+    Raises:
+        PersonaError: an override is out of its range.
+    """
+    sampling = personas.apply_overrides(settings.sampling, overrides)
+    longest = min(settings.sampling.max_new_tokens, max(1, max_context // 2))
+    sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, longest))
+    if another:  # the same seed, or none needed, would bring the same reply again
+        temperature = sampling.temperature or settings.regenerate_temperature
+        sampling = replace(sampling, seed=None, temperature=temperature)
+    return sampling

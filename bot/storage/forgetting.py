@@ -1,0 +1,146 @@
+"""Deleting for good: below a scope, of one person, and what is older than it may be."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.core.events import ThreadKey
+from bot.storage import messages, pictures, rows, turns, usage
+from bot.storage.models import (
+    ChannelRow,
+    ClaimRow,
+    ConversationRow,
+    MessageRow,
+    TurnRow,
+    WorkspaceRow,
+)
+
+_NO_SYNC = {"synchronize_session": False}
+
+
+async def below(session: AsyncSession, scope: ThreadKey) -> int:
+    """Delete all turns below a scope; how many. The conversations themselves, which say nothing,
+    stay: the bot is still in those threads, and what was said there is not read again."""
+    count = 0
+    for conversation in await _lock_all(session, scope):
+        count += await messages.reset_conversation(session, conversation)
+    return count
+
+
+async def person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
+    """Delete what one person wrote below a scope; how many turns changed or went.
+
+    A turn that others wrote in as well stays with their messages and without its reply, which
+    answered this person, too.
+    """
+    await _lock_all(session, scope)
+    concerned = (
+        await session.scalars(
+            select(MessageRow.turn_id)
+            .where(
+                MessageRow.author_id == user_id,
+                MessageRow.turn_id.in_(rows.turn_ids_below(scope)),
+            )
+            .distinct()
+        )
+    ).all()
+    for turn in concerned:
+        theirs = (MessageRow.turn_id == turn) & (MessageRow.author_id == user_id)
+        digests = await messages.digests_of(session, theirs)
+        await session.execute(delete(MessageRow).where(theirs), execution_options=_NO_SYNC)
+        await session.execute(
+            delete(TurnRow).where(
+                TurnRow.id == turn, ~exists().where(MessageRow.turn_id == TurnRow.id)
+            ),
+            execution_options=_NO_SYNC,
+        )
+        await session.execute(
+            update(TurnRow).where(TurnRow.id == turn).values(reply_text="", reply_token_ids=()),
+            execution_options=_NO_SYNC,
+        )
+        await pictures.drop_unused(session, digests)
+    await usage.disown(session, scope, user_id)
+    return len(concerned)
+
+
+async def _lock_all(session: AsyncSession, scope: ThreadKey) -> list[int]:
+    """The conversations below a scope, locked in one order for all."""
+    found = await session.scalars(rows.conversation_ids_below(scope).order_by(ConversationRow.id))
+    conversations: list[int] = list(found)
+    for conversation in conversations:
+        await rows.lock_conversation(session, conversation)
+    return conversations
+
+
+async def conversations_before(session: AsyncSession, before: datetime) -> list[ThreadKey]:
+    """The conversations that have finished turns of before then."""
+    found = await session.execute(
+        select(
+            WorkspaceRow.platform,
+            WorkspaceRow.external_id,
+            ChannelRow.external_id,
+            ConversationRow.thread,
+        )
+        .join(ChannelRow, ChannelRow.workspace_id == WorkspaceRow.id)
+        .join(ConversationRow, ConversationRow.channel_id == ChannelRow.id)
+        .where(
+            exists().where(
+                TurnRow.conversation_id == ConversationRow.id,
+                TurnRow.state.in_(turns.FINISHED),
+                TurnRow.created_at < before,
+            )
+        )
+        .order_by(ConversationRow.id)
+    )
+    return [ThreadKey(*place) for place in found]
+
+
+async def turns_before(session: AsyncSession, key: ThreadKey, before: datetime) -> int:
+    """Delete a conversation's finished turns of before then; how many."""
+    conversation = await rows.find_conversation(session, key)
+    if conversation is None:
+        return 0
+    await rows.lock_conversation(session, conversation)
+    old = (
+        (TurnRow.conversation_id == conversation)
+        & TurnRow.state.in_(turns.FINISHED)
+        & (TurnRow.created_at < before)
+    )
+    return await messages.delete_turns(session, old)
+
+
+async def claims(session: AsyncSession, before: datetime) -> int:
+    """Delete claims of before then; how many."""
+    gone = await session.scalars(
+        delete(ClaimRow).where(ClaimRow.at < before).returning(ClaimRow.message_id),
+        execution_options=_NO_SYNC,
+    )
+    return len(gone.all())
+
+
+async def active_conversations(
+    session: AsyncSession, workspace: ThreadKey, since: datetime
+) -> list[tuple[ThreadKey, str]]:
+    """The conversations with a message since then, and the platform's id of their last."""
+    newest = (
+        select(func.max(MessageRow.id))
+        .join(TurnRow, MessageRow.turn_id == TurnRow.id)
+        .where(MessageRow.at >= since)
+        .group_by(TurnRow.conversation_id)
+    )
+    found = await session.execute(
+        select(ChannelRow.external_id, ConversationRow.thread, MessageRow.platform_id)
+        .join(ChannelRow.workspace)
+        .join(ConversationRow, ConversationRow.channel_id == ChannelRow.id)
+        .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)
+        .join(MessageRow, MessageRow.turn_id == TurnRow.id)
+        .where(*rows.in_workspace(workspace), MessageRow.id.in_(newest))
+        .order_by(MessageRow.id)
+    )
+    return [
+        (ThreadKey(workspace.platform, workspace.workspace, channel, thread), last)
+        for channel, thread, last in found
+    ]
