@@ -1,0 +1,279 @@
+"""Slack as a whole: builds its parts, connects, hands events to the core, opens replies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+from slack_bolt.async_app import AsyncApp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.oauth.installation_store.async_installation_store import AsyncInstallationStore
+from slack_sdk.oauth.state_store.async_state_store import AsyncOAuthStateStore
+
+from bot.core.events import Inbound, ThreadKey
+from bot.core.personas import Resolved
+from bot.core.ports import CommandReply, ReplySink
+from bot.core.records import Turn, WorkspaceOverview
+from bot.platforms.base import PlatformError
+from bot.platforms.slack.api import DOWN, error_code, open_session
+from bot.platforms.slack.app import build_app, socket_responder
+from bot.platforms.slack.asks import Asks, is_private
+from bot.platforms.slack.assistant import Assistant
+from bot.platforms.slack.commands import Commands
+from bot.platforms.slack.controls import Controls
+from bot.platforms.slack.events import Events
+from bot.platforms.slack.files import Files
+from bot.platforms.slack.home import Home
+from bot.platforms.slack.http import HttpEndpoints
+from bot.platforms.slack.names import Names
+from bot.platforms.slack.normalise import PLATFORM, Normaliser, find_root
+from bot.platforms.slack.oauth import install_flow
+from bot.platforms.slack.options import SlackOptions
+from bot.platforms.slack.posting import Place
+from bot.platforms.slack.private import Private
+from bot.platforms.slack.roots import Roots
+from bot.platforms.slack.sink import SlackReply
+from bot.platforms.slack.socket import BACKOFF_AT_MOST_S, REFUSED, Sockets
+from bot.platforms.slack.stream import Recipient
+from bot.platforms.slack.teams import Team, Teams
+
+logger = logging.getLogger(__name__)
+
+
+class Core(Protocol):
+    """The service, as Slack uses it."""
+
+    async def handle(self, event: Inbound) -> CommandReply | None:
+        """Take an event in."""
+        ...
+
+    async def persona_at(self, key: ThreadKey) -> Resolved:
+        """The persona that counts at a key."""
+        ...
+
+    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
+        """A workspace at a glance."""
+        ...
+
+
+class SlackAdapter:
+    """`bot.platforms.base.Adapter` and `bot.core.ports.ReplyTarget` for Slack.
+
+    `installations` and `states`: where OAuth keeps what it needs; only with `options.has_oauth`.
+    """
+
+    platform = PLATFORM
+
+    def __init__(
+        self,
+        service: Core,
+        options: SlackOptions,
+        *,
+        installations: AsyncInstallationStore | None = None,
+        states: AsyncOAuthStateStore | None = None,
+    ) -> None:
+        self._service = service
+        self._options = options
+        self._installations = installations
+        self._states = states
+        self._endpoints = HttpEndpoints()
+        self._roots = Roots()
+        self._asks = Asks()
+        self._replies: weakref.WeakSet[SlackReply] = weakref.WeakSet()
+        self._session: aiohttp.ClientSession | None = None
+        self._teams: Teams | None = None
+        self._events: Events | None = None
+        self._sockets: Sockets | None = None
+        self._names = Names(options.admins)
+        self._files = Files(options.api_url, options.extra_media_hosts, options.max_file_bytes)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether events reach it now."""
+        if self._options.over_http:
+            return self._endpoints.is_open
+        return self._sockets is not None and self._sockets.is_connected
+
+    def add_routes(self, routes: web.Application) -> None:
+        """HTTP mode's routes, on Parley's own web server; nothing in Socket Mode."""
+        if self._options.over_http:
+            self._endpoints.add_routes(routes, with_oauth=self._options.has_oauth)
+
+    async def start(self) -> None:
+        """See `Adapter.start`.
+
+        Raises:
+            PlatformError: a token is refused or a setting is missing.
+        """
+        self._check_options()
+        options = self._options
+        self._session = open_session()
+        self._teams = Teams(
+            self._session,
+            options.api_url,
+            bot_token=options.bot_token,
+            installations=self._installations if options.has_oauth else None,
+        )
+        team = await _connect(self._teams)
+        app = self._build(self._teams)
+        if options.over_http:
+            self._open_endpoints(app, self._teams)
+        else:
+            await self._open_sockets(app)
+        where = f"{team.name or team.id}" if team is not None else "every workspace it is put in"
+        logger.info("Slack: serving %s over %s", where, "HTTP" if options.over_http else "sockets")
+
+    async def watch(self) -> None:
+        """See `Adapter.watch`."""
+        if self._sockets is not None:
+            await self._sockets.watch()
+        await asyncio.Event().wait()
+
+    async def pause(self) -> None:
+        """Take nothing more in; replies that are being written go on. What Slack still has to
+        say it says to the next process."""
+        self._endpoints.close()
+        if self._sockets is not None:
+            await self._sockets.close()
+        if self._events is not None:
+            await self._events.close()
+
+    async def close(self) -> None:
+        """See `Adapter.close`."""
+        await self.pause()
+        for reply in list(self._replies):
+            await reply.close()
+        self._names.close()
+        await self._files.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def open_reply(self, turn: Turn) -> ReplySink:
+        """See `bot.core.ports.ReplyTarget`.
+
+        Raises:
+            NotInstalled: the workspace is gone.
+            RuntimeError: before `start`.
+        """
+        if self._teams is None:
+            raise RuntimeError("Slack is not started")
+        team = await self._teams.get(turn.key.workspace)
+        if is_private(turn.key):
+            return self._asks.reply(team, turn)
+        asker = turn.messages[-1].author_id if turn.messages else ""
+        reply = SlackReply(
+            team,
+            await self._place(team, turn),
+            turn,
+            Recipient(team.id, asker),
+            old=turn.posted,
+            timing=self._options.timing,
+        )
+        self._replies.add(reply)
+        return reply
+
+    async def _place(self, team: Team, turn: Turn) -> Place:
+        channel, thread = turn.key.channel, turn.key.thread
+        if not thread and channel.startswith("D") and turn.messages:
+            last = turn.messages[-1].platform_id
+            thread = self._roots.find(team.id, channel, last) or await find_root(
+                team, channel, last
+            )
+        return Place(channel, thread)
+
+    def _build(self, teams: Teams) -> AsyncApp:
+        names, service = self._names, self._service
+        normaliser = Normaliser(names, self._files)
+        home = Home(service, names)
+        private = Private(self._asks, normaliser, service.handle)
+        commands = Commands(names, service, private, service.handle)
+        self._events = Events(
+            teams,
+            names,
+            normaliser,
+            Assistant(service, names),
+            home,
+            self._roots,
+            service.handle,
+        )
+        return build_app(
+            teams=teams,
+            events=self._events,
+            controls=Controls(teams, names, commands, private, home, service.handle),
+            base_url=self._options.api_url,
+            signing_secret=self._options.signing_secret if self._options.over_http else None,
+        )
+
+    async def _open_sockets(self, app: AsyncApp) -> None:
+        options = self._options
+        assert options.app_token is not None
+        assert self._session is not None
+        self._sockets = Sockets(
+            options.app_token,
+            options.api_url,
+            self._session,
+            socket_responder(app),
+            options.sockets,
+        )
+        await self._sockets.start()
+
+    def _open_endpoints(self, app: AsyncApp, teams: Teams) -> None:
+        options, flow = self._options, None
+        if options.has_oauth and self._installations is not None and self._states is not None:
+            assert options.client_id is not None
+            assert options.client_secret is not None
+            assert self._session is not None
+            flow = install_flow(
+                client_id=options.client_id,
+                client_secret=options.client_secret,
+                base_url=options.api_url,
+                public_url=options.public_url,
+                session=self._session,
+                installations=self._installations,
+                states=self._states,
+                installed=teams.forget,
+            )
+        self._endpoints.open(app, flow)
+
+    def _check_options(self) -> None:
+        options = self._options
+        if options.over_http and options.signing_secret is None:
+            raise PlatformError(
+                "SLACK_APP_TOKEN (xapp-…, for Socket Mode) or SLACK_SIGNING_SECRET (for HTTP mode) "
+                "is missing: copy it from the app's Basic Information page"
+            )
+        if options.bot_token is None and not options.has_oauth:
+            raise PlatformError(
+                "SLACK_BOT_TOKEN is missing: install the app and copy the token (xoxb-…) from its "
+                "OAuth & Permissions page"
+            )
+        if options.has_oauth and (self._installations is None or self._states is None):
+            raise PlatformError(
+                "PARLEY_ENCRYPTION_KEY is missing: installing by OAuth keeps tokens in the "
+                "database, encrypted by it; give a secret of 32 characters or more"
+            )
+
+
+async def _connect(teams: Teams) -> Team | None:
+    """Check the bot token; an outage is waited out."""
+    wait = 1.0
+    while True:
+        try:
+            return await teams.connect()
+        except SlackApiError as error:
+            code = error_code(error)
+            if code in REFUSED:
+                raise PlatformError(
+                    f"SLACK_BOT_TOKEN: Slack refuses it ({code}): copy it anew (xoxb-…) from the "
+                    "app's OAuth & Permissions page"
+                ) from None
+        except DOWN as error:
+            code = type(error).__name__
+        logger.warning("Slack can't be reached (%s); again in %.0f s", code, wait)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, BACKOFF_AT_MOST_S)

@@ -1,0 +1,150 @@
+"""`/parley ...`: one slash command with the core's commands; answers to the asker alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from slack_sdk.errors import SlackApiError
+
+from bot.core import commands
+from bot.core.access import NotAllowed, require_persona
+from bot.core.events import Author, CommandInvoked, ThreadKey
+from bot.platforms.slack.api import error_code
+from bot.platforms.slack.asks import respond
+from bot.platforms.slack.events import Handle
+from bot.platforms.slack.home import Workspaces
+from bot.platforms.slack.manifest import COMMAND
+from bot.platforms.slack.markdown import to_mrkdwn
+from bot.platforms.slack.modals import Metadata, persona_modal
+from bot.platforms.slack.names import Names
+from bot.platforms.slack.normalise import PLATFORM, is_dm
+from bot.platforms.slack.posting import SHAPES
+from bot.platforms.slack.private import Private
+from bot.platforms.slack.teams import Team
+from bot.platforms.slack.text import Readers, read
+
+logger = logging.getLogger(__name__)
+
+Ack = Callable[..., Awaitable[Any]]
+
+THINKING = "Thinking…"
+IN_THREADS = "For a thread, type `!{name}` in it: Slack knows no slash commands there."
+EXPIRED = f"That took too long for Slack; please type `{COMMAND} persona set` again."
+ASK_NEEDS = f"Ask me something: `{COMMAND} ask <question>`."
+_ALIASES = {
+    "persona library": "persona-library list",
+    "persona": "persona show",
+    "settings": "settings show",
+    "": "help",
+}
+
+
+class Commands:
+    """Runs the slash command and opens the persona's modal."""
+
+    def __init__(
+        self, names: Names, personas: Workspaces, private: Private, handle: Handle
+    ) -> None:
+        self._names = names
+        self._personas = personas
+        self._private = private
+        self._handle = handle
+
+    async def run(self, team: Team, body: dict[str, Any], ack: Ack) -> None:
+        """Acknowledge and run one slash command."""
+        text = await self._text(team, str(body.get("text") or ""))
+        word, _, rest = text.partition(" ")
+        if word.lower() == "ask" and rest.strip():
+            await ack(text=THINKING, response_type="ephemeral")
+        else:
+            await ack()
+        author = await self._names.author(team, str(body["user_id"]), fresh=True)
+        key = ThreadKey(PLATFORM, team.id, str(body["channel_id"]))
+        url = str(body.get("response_url") or "")
+        if word.lower() == "ask":
+            if rest.strip():
+                await self._private.ask(team, author, key, rest.strip(), url)
+            else:
+                await respond(team.api.session, url, ASK_NEEDS)
+            return
+        if " ".join(text.lower().split()) in ("persona set", "persona default"):
+            scope = "workspace" if text.lower().endswith("default") else "channel"
+            refusal = await self.open_persona(
+                team, author, Metadata(key.channel, response_url=url), body["trigger_id"], scope
+            )
+            if refusal:
+                await respond(team.api.session, url, refusal)
+            return
+        await self._say(team, url, await self._answer(author, key, text))
+
+    async def open_persona(
+        self, team: Team, author: Author, metadata: Metadata, trigger_id: str, scope: str
+    ) -> str:
+        """Open the persona's modal, prefilled; returns the sentence why not, or ""."""
+        key = metadata.key(team.id)
+        workspace = ThreadKey(PLATFORM, team.id)
+        private = is_dm({"channel": key.channel})
+        try:
+            place = workspace if scope == "workspace" else key
+            require_persona(author, place, is_dm=private)
+        except NotAllowed as refusal:
+            return str(refusal)
+        persona = await self._personas.persona_at(place)
+        where = "this direct message" if private else "the workspace"
+        if key.channel and not private:
+            where = "#" + await self._names.channel(team, key.channel)
+        view = persona_modal(persona, where, metadata, scope)
+        try:
+            await team.api.call("views.open", trigger_id=trigger_id, view=view)
+        except SlackApiError as error:
+            logger.info("views.open: %s", error_code(error))
+            return EXPIRED
+        return ""
+
+    async def _answer(self, author: Author, key: ThreadKey, text: str) -> str:
+        parsed = commands.parse(f"/{_in_full(text)}")
+        if isinstance(parsed, commands.CommandError):
+            return _as_typed(parsed.text)
+        private = is_dm({"channel": key.channel})
+        answer = await self._handle(
+            CommandInvoked(key, author, parsed.name, parsed.args, is_dm=private)
+        )
+        if answer is None:
+            return "Done."
+        shown = _as_typed(answer.text)
+        if parsed.name in ("stop", "reset") and not private:
+            shown += "\n" + IN_THREADS.format(name=parsed.name)
+        return shown
+
+    async def _say(self, team: Team, url: str, text: str) -> None:
+        shape = SHAPES[1]
+        for chunk in shape.chunks(text)[:4]:
+            await respond(team.api.session, url, to_mrkdwn(chunk))
+
+    async def _text(self, team: Team, text: str) -> str:
+        async def person(user_id: str) -> str:
+            return await self._names.person(team, user_id)
+
+        async def channel(channel_id: str) -> str:
+            return await self._names.channel(team, channel_id)
+
+        return await read(text, Readers(person, channel), team.bot_user_id)
+
+
+def _in_full(text: str) -> str:
+    """The command that a short form stands for; `persona library add` is `persona-library add`."""
+    text = re.sub(r"(?i)^persona\s+library\s+(?=\S)", "persona-library ", text)
+    return _ALIASES.get(" ".join(text.lower().split()), text)
+
+
+def _as_typed(text: str) -> str:
+    """The core's words with its commands as Slack has them: `/reset` is `/parley reset`."""
+    for root in sorted({name.split()[0] for name in commands.COMMANDS}, key=len, reverse=True):
+        for before in ("`", " ", "\n", "("):
+            text = text.replace(f"{before}/{root}", f"{before}{COMMAND}\x00{root}")
+        if text.startswith(f"/{root}"):
+            text = f"{COMMAND}\x00{text[1:]}"
+    return text.replace("\x00", " ")

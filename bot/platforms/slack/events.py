@@ -1,0 +1,207 @@
+"""Takes Slack's events in: claimed once, written down, and only then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from slack_bolt.request.async_request import AsyncBoltRequest
+from slack_bolt.response import BoltResponse
+
+from bot.core.events import Author, Inbound, MessageReceived
+from bot.core.ports import CommandReply
+from bot.platforms.slack.asks import tell
+from bot.platforms.slack.assistant import Assistant
+from bot.platforms.slack.claims import Claims
+from bot.platforms.slack.home import Home
+from bot.platforms.slack.markdown import to_mrkdwn
+from bot.platforms.slack.names import Names
+from bot.platforms.slack.normalise import Event, Normaliser, root_of
+from bot.platforms.slack.posting import Place, Poster, no_foot
+from bot.platforms.slack.roots import Roots
+from bot.platforms.slack.teams import Team, Teams
+from bot.platforms.slack.text import mentions
+
+logger = logging.getLogger(__name__)
+
+Handle: TypeAlias = Callable[[Inbound], Awaitable[CommandReply | None]]
+
+#: Slack waits 3 seconds for an acknowledgement. An event that takes longer to be written down is
+#: acknowledged then; it goes on by itself.
+ACK_WITHIN_S = 2.0
+
+
+class Events:
+    """The events that the app is subscribed to."""
+
+    def __init__(
+        self,
+        teams: Teams,
+        names: Names,
+        normaliser: Normaliser,
+        assistant: Assistant,
+        home: Home,
+        roots: Roots,
+        handle: Handle,
+    ) -> None:
+        self._teams = teams
+        self._names = names
+        self._normaliser = normaliser
+        self._assistant = assistant
+        self._home = home
+        self._roots = roots
+        self._handle = handle
+        self._claims = Claims()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handlers: Mapping[str, Callable[[Team, Event], Awaitable[None]]] = {
+            "app_mention": self._message,
+            "message": self._message,
+            "app_home_opened": self._home_opened,
+            "app_context_changed": assistant.context_changed,
+            "assistant_thread_started": assistant.thread_started,
+            "assistant_thread_context_changed": assistant.thread_started,
+        }
+
+    @property
+    def handled(self) -> frozenset[str]:
+        """The event types that something is done about."""
+        return frozenset(self._handlers) | {"app_uninstalled", "tokens_revoked"}
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Let what is being taken in end, then cancel it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def middleware(
+        self, req: AsyncBoltRequest, next: Callable[[], Awaitable[BoltResponse]]
+    ) -> BoltResponse:
+        """Bolt's global middleware: events end here, everything else goes on to its listener."""
+        if req.body.get("type") != "event_callback":
+            return await next()
+        task = asyncio.create_task(self._take(req.body), name="slack event")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        done, _ = await asyncio.wait((task,), timeout=ACK_WITHIN_S)
+        failed = done and (task.cancelled() or task.exception() is not None)
+        # Unacknowledged it comes again, and the claim has been given back.
+        return BoltResponse(status=500 if failed else 200, body="")
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("an event could not be taken in; Slack will repeat it", exc_info=error)
+
+    async def _take(self, body: Mapping[str, Any]) -> None:
+        event = body.get("event")
+        if not isinstance(event, Mapping):
+            return
+        team_id, enterprise_id = workspace_of(body)
+        kind = str(event.get("type", ""))
+        with self._claims.claim(str(body.get("event_id") or ""), said_once(team_id, event)) as new:
+            if not new:
+                logger.debug("%s %s came before", kind, body.get("event_id"))
+            elif kind == "app_uninstalled" or (kind == "tokens_revoked" and _bot_token(event)):
+                await self._teams.uninstall(team_id, enterprise_id)
+                logger.info("Slack workspace %s: %s", team_id, kind)
+            elif kind in self._handlers:
+                team = await self._teams.get(team_id, enterprise_id)
+                await self._handlers[kind](team, event)
+
+    async def _message(self, team: Team, event: Event) -> None:
+        subtype = event.get("subtype")
+        if subtype == "message_changed":
+            await self._changed(team, event)
+            return
+        if subtype == "message_deleted":
+            deleted = self._normaliser.deleted(team, event)
+            if deleted is not None:
+                await self._handle(deleted)
+            return
+        message = await self._normaliser.received(team, event)
+        if message is None or message.author.is_self:
+            return
+        await self._received(team, event, message)
+
+    async def _received(self, team: Team, event: Event, message: MessageReceived) -> None:
+        if message.text.lstrip().startswith(("!", "/")):
+            author = await self._names.author(team, message.author.id, fresh=True)
+            message = _by(message, author)
+        root = root_of(event)
+        if message.is_dm and root != message.id:
+            self._roots.remember(team.id, message.key.channel, message.id, root)
+        answer = await self._handle(message)
+        if answer is not None:
+            await self._answer(team, message, root, answer)
+        elif message.is_dm:
+            await self._assistant.entitle_once(team, message, root)
+
+    async def _changed(self, team: Team, event: Event) -> None:
+        """An edit; one that mentions the bot for the first time is a question like a new one."""
+        edited = await self._normaliser.edited(team, event)
+        if edited is None:
+            return
+        await self._handle(edited)
+        message, previous = event.get("message"), event.get("previous_message")
+        if not isinstance(message, Mapping) or not isinstance(previous, Mapping):
+            return
+        now, before = str(message.get("text", "")), str(previous.get("text", ""))
+        if team.bot_user_id in mentions(now) - mentions(before):
+            whole = {**message, "channel": event["channel"]}
+            received = await self._normaliser.received(team, whole)
+            if received is not None:
+                await self._received(team, whole, received)
+
+    async def _answer(
+        self, team: Team, message: MessageReceived, root: str, answer: CommandReply
+    ) -> None:
+        """Answer a command that was typed: to its author alone, or for everybody in its thread."""
+        channel, thread = message.key.channel, message.key.thread or (root if message.is_dm else "")
+        if answer.private:
+            text = to_mrkdwn(answer.text)
+            await tell(team, channel, message.author.id, text, thread_ts=thread)
+        else:
+            place = Place(channel, thread or message.id)
+            await Poster(team, place).deliver(answer.text, no_foot)
+
+    async def _home_opened(self, team: Team, event: Event) -> None:
+        if event.get("tab") == "messages":
+            await self._assistant.messages_opened(team, event)
+        elif event.get("tab") == "home":
+            await self._home.publish(team, str(event.get("user", "")))
+
+
+def workspace_of(body: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The workspace (and its organisation) in which the app is installed that got this event."""
+    found = body.get("authorizations")
+    first = found[0] if isinstance(found, list) and found else {}
+    source = first if isinstance(first, Mapping) and first.get("team_id") else body
+    enterprise = source.get("enterprise_id")
+    return str(source.get("team_id") or ""), str(enterprise) if enterprise else None
+
+
+def said_once(team_id: str, event: Event) -> str:
+    """What app_mention and message say of the same message; "" for anything else."""
+    if event.get("type") not in ("app_mention", "message") or not event.get("ts"):
+        return ""
+    if event.get("subtype") in ("message_changed", "message_deleted"):
+        return ""
+    return f"{team_id}/{event.get('channel')}/{event['ts']}"
+
+
+def _by(message: MessageReceived, author: Author) -> MessageReceived:
+    """The message with its author's rights as they are now."""
+    kept = replace(message.author, is_admin=author.is_admin)
+    return replace(message, author=kept)
+
+
+def _bot_token(event: Event) -> bool:
+    tokens = event.get("tokens")
+    return isinstance(tokens, Mapping) and bool(tokens.get("bot"))

@@ -1,0 +1,176 @@
+"""The app's manifest: the one list of scopes, events, commands and shortcuts that the code uses.
+
+The listeners are registered from the names here, and the manifest is made of them, so that an app
+installed from it has exactly what the code needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+COMMAND = "/parley"
+ASK_SHORTCUT = "parley_ask_about"
+SUMMARISE_SHORTCUT = "parley_summarise"
+
+EVENTS_PATH = "/slack/events"
+INSTALL_PATH = "/slack/install"
+REDIRECT_PATH = "/slack/oauth_redirect"
+
+#: Bot scopes, each with what asks for it: Web API methods, or events ("event:...").
+SCOPES: Mapping[str, tuple[str, ...]] = {
+    "app_mentions:read": ("event:app_mention",),
+    "assistant:write": (
+        "assistant.threads.setStatus",
+        "assistant.threads.setTitle",
+        "assistant.threads.setSuggestedPrompts",
+        "event:assistant_thread_started",
+        "event:assistant_thread_context_changed",
+        "event:app_context_changed",
+    ),
+    "channels:history": ("event:message.channels", "conversations.replies"),
+    "channels:read": ("conversations.info",),
+    "chat:write": (
+        "chat.postMessage",
+        "chat.postEphemeral",
+        "chat.update",
+        "chat.delete",
+        "chat.startStream",
+        "chat.appendStream",
+        "chat.stopStream",
+    ),
+    "commands": ("command", "shortcut"),
+    "files:read": ("files.info", "url_private"),
+    "files:write": ("files.upload_v2",),
+    "groups:history": ("event:message.groups", "conversations.replies"),
+    "groups:read": ("conversations.info",),
+    "im:history": ("event:message.im", "conversations.replies"),
+    "im:read": ("conversations.info",),
+    "mpim:history": ("event:message.mpim", "conversations.replies"),
+    "mpim:read": ("conversations.info",),
+    "users:read": ("users.info",),
+}
+#: Web API methods that any bot token may call.
+UNSCOPED_METHODS = frozenset(
+    {"auth.test", "views.open", "views.update", "views.publish", "apps.connections.open"}
+)
+
+#: Events as they are subscribed to. (`message.channels` and its like arrive as `message`.)
+EVENTS = (
+    "app_context_changed",
+    "app_home_opened",
+    "app_mention",
+    "app_uninstalled",
+    "assistant_thread_context_changed",
+    "assistant_thread_started",
+    "message.channels",
+    "message.groups",
+    "message.im",
+    "message.mpim",
+    "tokens_revoked",
+)
+#: Of these an app with `features.agent_view` gets none: they are the older assistant's.
+LEGACY_EVENTS = ("assistant_thread_context_changed", "assistant_thread_started")
+#: And these are the agent view's alone.
+AGENT_EVENTS = ("app_context_changed",)
+
+_DESCRIPTION = "Answers with Gemma 3, with a persona for every channel."
+_LONG_DESCRIPTION = (
+    "Parley answers in channels, threads and direct messages with Google's Gemma 3, which runs on "
+    "your own machine: what is said here stays with you. Mention it in a channel, give the channel "
+    "a persona with /parley persona set, and show it pictures. Type /parley help for more."
+)
+
+
+def manifest(
+    *,
+    mode: Literal["socket", "http"] = "socket",
+    url: str = "",
+    name: str = "Parley",
+    legacy: bool = False,
+) -> dict[str, Any]:
+    """The manifest. `url`: where Slack reaches Parley, for HTTP mode. `legacy`: for an app that
+    was made before the agent view and keeps the older assistant.
+
+    Raises:
+        ValueError: HTTP mode without an https URL; the text is one line with the fix.
+    """
+    base = _base(url) if mode == "http" else ""
+    left_out = AGENT_EVENTS if legacy else LEGACY_EVENTS
+    address = {"request_url": f"{base}{EVENTS_PATH}"} if base else {}
+    oauth: dict[str, Any] = {"scopes": {"bot": list(SCOPES)}}
+    if base:
+        oauth["redirect_urls"] = [f"{base}{REDIRECT_PATH}"]
+    return {
+        "display_information": {
+            "name": name,
+            "description": _DESCRIPTION,
+            "long_description": _LONG_DESCRIPTION,
+            "background_color": "#1f2937",
+        },
+        "features": {
+            **_assistant(legacy),
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": False,
+            },
+            "bot_user": {"display_name": name, "always_online": True},
+            "shortcuts": [
+                _shortcut("Ask about this", ASK_SHORTCUT, "Ask Parley about this message"),
+                _shortcut("Summarise thread", SUMMARISE_SHORTCUT, "Let Parley sum it up for you"),
+            ],
+            "slash_commands": [
+                {
+                    "command": COMMAND,
+                    "description": "Persona, settings, questions: everything Parley does",
+                    "usage_hint": "help | persona set | ask <question> | reset | stop",
+                    "should_escape": True,
+                    **({"url": address["request_url"]} if address else {}),
+                }
+            ],
+        },
+        "oauth_config": oauth,
+        "settings": {
+            "event_subscriptions": {
+                **address,
+                "bot_events": [event for event in EVENTS if event not in left_out],
+            },
+            "interactivity": {"is_enabled": True, **address},
+            "org_deploy_enabled": False,
+            "socket_mode_enabled": mode == "socket",
+            "token_rotation_enabled": False,
+        },
+    }
+
+
+def as_json(made: dict[str, Any]) -> str:
+    """The manifest as text; Slack takes JSON as well as YAML."""
+    return json.dumps(made, indent=2, ensure_ascii=False)
+
+
+def _assistant(legacy: bool) -> dict[str, Any]:
+    if legacy:
+        return {"assistant_view": {"assistant_description": _DESCRIPTION, "suggested_prompts": []}}
+    return {"agent_view": {"agent_description": _DESCRIPTION}}
+
+
+def _shortcut(name: str, callback_id: str, description: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "type": "message",
+        "callback_id": callback_id,
+        "description": description,
+    }
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError(
+            "HTTP mode needs the https address at which Slack reaches Parley: "
+            "--url https://parley.example.com"
+        )
+    return url.rstrip("/")

@@ -1,0 +1,154 @@
+"""Who people and what channels are: looked up once, kept for a while, never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from slack_sdk.errors import SlackApiError
+
+from bot.core.events import Author
+from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack.teams import Team
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KEPT_S = 3600.0
+MISSING_KEPT_S = 60.0
+ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
+MOST_KEPT = 20_000
+PATIENCE_S = 1.0  # a message is not held up longer by a name
+RIGHTS_PATIENCE_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user as Slack knows them."""
+
+    id: str
+    name: str
+    is_admin: bool = False
+    is_bot: bool = False
+
+
+class Cache(Generic[T]):
+    """Values with an age, the oldest dropped first; one look-up at a time for each key."""
+
+    def __init__(self, look_up: Callable[[Team, str], Coroutine[Any, Any, T]]) -> None:
+        self._look_up = look_up
+        self._found: dict[tuple[str, str], tuple[float, float, T]] = {}
+        self._pending: dict[tuple[str, str], asyncio.Task[T]] = {}
+
+    async def get(self, team: Team, key: str, max_age_s: float = KEPT_S) -> T:
+        """The value, looked up if it is not known or older than `max_age_s` seconds."""
+        place = (team.id, key)
+        found = self._found.get(place)
+        now = time.monotonic()
+        if found is not None and now - found[0] <= min(max_age_s, found[1]):
+            return found[2]
+        task = self._pending.get(place)
+        if task is None:
+            task = asyncio.create_task(self._look_up(team, key), name=f"slack look-up {key}")
+            self._pending[place] = task
+            task.add_done_callback(lambda done: self._ended(place, done))
+        return await asyncio.shield(task)
+
+    def put(self, team: Team, key: str, value: T, kept_s: float = KEPT_S) -> None:
+        """Remember a value."""
+        while len(self._found) >= MOST_KEPT:
+            del self._found[next(iter(self._found))]
+        self._found[(team.id, key)] = (time.monotonic(), kept_s, value)
+
+    def _ended(self, place: tuple[str, str], task: asyncio.Task[T]) -> None:
+        self._pending.pop(place, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.info("a look-up failed: %s", type(error).__name__)  # also if nobody waited
+
+    def close(self) -> None:
+        """Cancel what is being looked up."""
+        for task in self._pending.values():
+            task.cancel()
+
+
+class Names:
+    """People and channels of all workspaces. `admins`: user ids that count as admins, too."""
+
+    def __init__(self, admins: frozenset[str] = frozenset()) -> None:
+        self._admins = admins
+        self._people: Cache[Person] = Cache(self._person)
+        self._channels: Cache[str] = Cache(self._channel)
+
+    async def author(self, team: Team, user_id: str, *, fresh: bool = False) -> Author:
+        """A user as the author of something. `fresh`: with their rights as of now.
+
+        Where Slack can't be asked in time, the id stands for the name and nobody is an admin.
+        """
+        try:
+            async with asyncio.timeout(RIGHTS_PATIENCE_S if fresh else PATIENCE_S):
+                person = await self._people.get(team, user_id, ADMIN_KEPT_S if fresh else KEPT_S)
+        except (*DOWN, SlackApiError):
+            person = Person(user_id, user_id)
+        return Author(
+            id=user_id,
+            name=person.name,
+            is_admin=person.is_admin or user_id in self._admins,
+            is_bot=person.is_bot,
+            is_self=user_id == team.bot_user_id,
+        )
+
+    async def person(self, team: Team, user_id: str) -> str:
+        """A user's display name; their id where Slack doesn't say in time."""
+        return (await self.author(team, user_id)).name
+
+    async def channel(self, team: Team, channel_id: str) -> str:
+        """A channel's name; its id where Slack doesn't say in time."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._channels.get(team, channel_id)
+        except (*DOWN, SlackApiError):
+            return channel_id
+
+    def close(self) -> None:
+        """Cancel what is being looked up."""
+        self._people.close()
+        self._channels.close()
+
+    async def _person(self, team: Team, user_id: str) -> Person:
+        person, kept_s = Person(user_id, user_id), KEPT_S
+        try:
+            answer = await team.api.call("users.info", user=user_id)
+            person = _read_person(answer["user"])
+        except SlackApiError as error:
+            logger.debug("users.info: %s", error_code(error))
+            kept_s = MISSING_KEPT_S
+        self._people.put(team, user_id, person, kept_s)
+        return person
+
+    async def _channel(self, team: Team, channel_id: str) -> str:
+        name, kept_s = channel_id, KEPT_S
+        try:
+            answer = await team.api.call("conversations.info", channel=channel_id)
+            name = str(answer["channel"].get("name") or channel_id)
+        except SlackApiError as error:
+            logger.debug("conversations.info: %s", error_code(error))
+            kept_s = MISSING_KEPT_S
+        self._channels.put(team, channel_id, name, kept_s)
+        return name
+
+
+def _read_person(user: dict[str, object]) -> Person:
+    profile = user.get("profile")
+    shown = profile if isinstance(profile, dict) else {}
+    names = (shown.get("display_name"), shown.get("real_name"), user.get("real_name"), user["name"])
+    return Person(
+        id=str(user["id"]),
+        name=next(str(name) for name in (*names, user["id"]) if name),
+        is_admin=any(bool(user.get(k)) for k in ("is_admin", "is_owner", "is_primary_owner")),
+        is_bot=bool(user.get("is_bot")),
+    )
