@@ -1,1 +1,1 @@
-"""Pictures: sniff, decode within limits, normalise."""
+"""Files people send: fetched within limits, and read in processes that may die without harm."""

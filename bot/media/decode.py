@@ -1,7 +1,4 @@
-"""From any picture's bytes to one plain RGB picture, and from that to bytes. Blocking.
-
-What a file is, its bytes say; its name and declared type are not even looked at.
-"""
+"""From any picture's bytes to one plain RGB picture, and from that to bytes. Blocking."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
-from PIL import Image, ImageCms
+import pi_heif
+from PIL import Image, ImageCms, features
 
 from bot.core.ports import BadImage
 
@@ -20,12 +18,25 @@ logger = logging.getLogger(__name__)
 # Pillow warns of odd files on standard error, where an operator could do nothing about them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+pi_heif.register_heif_opener(thumbnails=False)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF") + (
+    ("AVIF",) if features.check("avif") else ()
+)
 
 UNREADABLE = "not a picture I can read"
 DAMAGED = "damaged or incomplete"
 
 CheckSize = Callable[[int, int], None]
+
+_FIRST_FRAME = "it moves, and I see its first frame only"
+_FIRST_PAGE = "I see the first of its pages only"
+_NOTES = {
+    "GIF": _FIRST_FRAME,
+    "PNG": _FIRST_FRAME,
+    "WEBP": _FIRST_FRAME,
+    "AVIF": _FIRST_FRAME,
+    "TIFF": _FIRST_PAGE,
+}
 
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = {
@@ -44,7 +55,25 @@ _SMALL_PIXELS = 128 * 128
 _JPEG_QUALITY = 90
 
 
-def decode(data: bytes, check_size: CheckSize, max_side: int) -> Image.Image:
+class Picture(NamedTuple):
+    """A decoded picture; `note`: what of the file it does not show."""
+
+    image: Image.Image
+    note: str
+
+
+def opens(data: bytes) -> bool:
+    """Whether it is a picture, as far as its header goes. One with too many pixels is."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:
+        return False
+
+
+def decode(data: bytes, check_size: CheckSize, max_side: int) -> Picture:
     """The first frame as RGB: upright, on white, sRGB, its longer side at most `max_side` pixels.
 
     `check_size` gets width and height from the header, before anything is decoded.
@@ -55,7 +84,7 @@ def decode(data: bytes, check_size: CheckSize, max_side: int) -> Image.Image:
     with _open(data) as source:
         check_size(*source.size)
         try:
-            return _normalise(source, max_side)
+            return Picture(_normalise(source, max_side), _note(source))
         except BadImage:
             raise
         except Exception as error:  # decoders of hostile bytes raise anything
@@ -81,21 +110,16 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage("too many pixels") from error
     except Exception as error:
-        raise BadImage(_why_unreadable(data)) from error
+        raise BadImage(UNREADABLE) from error
 
 
-def _why_unreadable(data: bytes) -> str:
-    """Name what people do send and Parley does not read."""
-    start = data[:1024].lstrip().lower()
-    if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        if brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-            return "a HEIC picture, which I can't read; please send a JPEG"
-        if brand in (b"avif", b"avis"):
-            return "an AVIF picture, which I can't read; please send a JPEG or PNG"
-    if start.startswith(b"<svg") or (start.startswith((b"<?xml", b"<!")) and b"<svg" in start):
-        return "an SVG drawing, which I can't read; please send a PNG"
-    return UNREADABLE
+def _note(loaded: Image.Image) -> str:
+    """Says so where a file has more frames or pages than the one that is looked at."""
+    try:
+        more = bool(getattr(loaded, "is_animated", False))
+    except Exception:  # what comes after the first frame is damaged
+        more = True
+    return _NOTES.get(loaded.format or "", "") if more else ""
 
 
 def _normalise(source: Image.Image, max_side: int) -> Image.Image:
