@@ -1,164 +1,151 @@
-"""Runs systems in turn, each in its own process, and gathers medians and ratios."""
+"""Runs the systems in turn on the same traces and gathers their results."""
 
 from __future__ import annotations
 
-import multiprocessing
+import datetime
 import os
 import platform
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
 
-from bot.bench.measure import PeakMemory, RunResult, percentiles
-from bot.bench.systems import SYSTEMS
-from bot.bench.workloads import WORKLOADS, Request
+from bot.bench.measure import RunResult
+from bot.bench.summary import ratios, row
+from bot.bench.systems import BLIND, PARLEY
+from bot.bench.systems.base import Setup
+from bot.bench.trace import Trace, shortened
+from bot.bench.worker import Worker
+from bot.bench.workloads import WORKLOADS
 
-
-class BenchFailed(Exception):
-    """A system could not be measured; the text names it and says why."""
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure. `peers` are names of `systems.SYSTEMS`, besides Parley."""
+    """What to measure. `peers` are names of `systems.PEERS`, besides Parley.
+
+    `seed` begins a row of seeds, one for each run; `scale` below 1 is a quick look only.
+    """
 
     workload: str
     conversations: tuple[int, ...]
     peers: tuple[str, ...]
-    runs: int
-    model: str  # how to call it
-    folder: str  # where it lies
+    runs: int = 3
     seed: int = 0
+    scale: float = 1.0
 
 
-class _Worker:
-    """One system in a process of its own, so that its memory is its own."""
+class Session:
+    """The processes of all systems that were needed so far, loaded once.
 
-    def __init__(self, name: str, folder: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self.name = name
-        self._process = context.Process(target=_serve, args=(theirs, name, folder), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._answer()  # loaded
-
-    def run(self, requests: Sequence[Request]) -> RunResult:
-        self._pipe.send(list(requests))
-        return cast(RunResult, self._answer())
-
-    def close(self) -> None:
-        self._pipe.close()
-        self._process.join(timeout=10)
-        if self._process.is_alive():
-            self._process.kill()
-
-    def _answer(self) -> Any:
-        try:
-            answer = self._pipe.recv()
-        except EOFError:
-            raise BenchFailed(f"{self.name}: its process died (out of memory?)") from None
-        if isinstance(answer, str):
-            raise BenchFailed(f"{self.name}: {answer}")
-        return answer
-
-
-def _serve(pipe: Connection, name: str, folder: str) -> None:
-    """The worker process: load, then answer until the pipe closes."""
-    memory = PeakMemory()
-    try:
-        system = SYSTEMS[name]()
-        system.load(folder)
-        pipe.send(None)
-        while True:
-            requests = pipe.recv()
-            memory.reset()
-            result = system.run(requests)
-            result.peak_mib = memory.mib()
-            pipe.send(result)
-    except EOFError:
-        return
-    except Exception as error:
-        pipe.send(f"{type(error).__name__}: {error}")
-
-
-def run(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure: for each number of conversations, `runs` rounds in which the systems take turns
-    (so that a machine that slows down slows all of them), after one round that isn't counted.
-
-    Raises:
-        BenchFailed: a system could not be loaded or run.
+    Those whose turn it is not do nothing. Use it as a context manager: leaving ends them all.
     """
-    names = ("parley", *plan.peers)
-    workers: list[_Worker] = []
-    try:
-        for name in names:
-            say(f"loading {name} ...")
-            workers.append(_Worker(name, plan.folder))
+
+    def __init__(self, setup: Setup, say: Say) -> None:
+        self.setup = setup
+        self._say = say
+        self._workers: dict[str, Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _: type[BaseException] | None,
+        __: BaseException | None,
+        ___: TracebackType | None,
+    ) -> None:
+        for worker in self._workers.values():
+            worker.hang_up()
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def measure(self, plan: Plan) -> dict[str, Any]:
+        """The report of one workload, as `--json` writes it.
+
+        For each number of conversations there are `runs` rounds, in which the systems take turns,
+        so that a machine that slows down slows all of them. Before them each plays a short
+        version of the workload that isn't counted.
+
+        Raises:
+            BenchFailed: a system could not be loaded or run; the text names it.
+        """
+        names, skipped = self._names(plan)
+        workers = [self._worker(name) for name in names]
         results = []
         for conversations in plan.conversations:
-            requests = WORKLOADS[plan.workload](conversations, plan.seed)
-            gathered: dict[str, list[RunResult]] = {name: [] for name in names}
-            for turn in range(plan.runs + 1):
-                for worker in workers:
-                    result = worker.run(requests)
-                    if turn > 0:
-                        gathered[worker.name].append(result)
-                        say(
-                            f"{conversations:3} conversations, run {turn}: {worker.name} "
-                            f"{result.tokens_per_s:.1f} tokens/s"
-                        )
-            results += [summary(name, conversations, gathered[name]) for name in names]
-    finally:
-        for worker in workers:
-            worker.close()
-    return {
-        "workload": plan.workload,
-        "machine": machine(),
-        "model": plan.model,
-        "runs": plan.runs,
-        "seed": plan.seed,
-        "results": results,
-        "ratios": ratios(results),
-    }
-
-
-def summary(name: str, conversations: int, runs: Sequence[RunResult]) -> dict[str, Any]:
-    """One row: medians over the runs."""
-
-    def median(pick: Callable[[RunResult], float]) -> float:
-        return statistics.median(map(pick, runs))
-
-    def spread(pick: Callable[[RunResult], Sequence[float]]) -> dict[str, float]:
-        rows = [percentiles(pick(run)) for run in runs]
-        return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-
-    return {
-        "system": name,
-        "conversations": conversations,
-        "tokens_per_s": median(lambda r: r.tokens_per_s),
-        "ttft_s": spread(lambda r: r.ttft_s),
-        "itl_s": spread(lambda r: r.itl_s),
-        "cached_share": median(lambda r: r.cached_tokens / max(1, r.prompt_tokens)),
-        "peak_mib": max(r.peak_mib for r in runs),
-        "runs": [{"tokens_per_s": r.tokens_per_s, "seconds": r.seconds} for r in runs],
-    }
-
-
-def ratios(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parley's throughput over each peer's, for each number of conversations."""
-    own = {row["conversations"]: row for row in results if row["system"] == "parley"}
-    return [
-        {
-            "peer": row["system"],
-            "conversations": row["conversations"],
-            "tokens_per_s": own[row["conversations"]]["tokens_per_s"] / row["tokens_per_s"],
+            gathered = self._rounds(plan, conversations, workers)
+            results += [row(name, conversations, gathered[name]) for name in names]
+        return {
+            "workload": plan.workload,
+            "machine": machine(),
+            "model": self.setup.model,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "threads": self.setup.threads,
+            "device": self.setup.device,
+            "dtype": self.setup.dtype,
+            "runs": plan.runs,
+            "seed": plan.seed,
+            "scale": plan.scale,
+            "results": results,
+            "ratios": ratios(results),
+            "skipped": skipped,
         }
-        for row in results
-        if row["system"] != "parley"
-    ]
+
+    def _rounds(
+        self, plan: Plan, conversations: int, workers: Sequence[Worker]
+    ) -> dict[str, list[RunResult]]:
+        phases = WORKLOADS[plan.workload].phases
+        warm_up = phases(conversations, plan.seed, plan.scale)
+        for worker in workers:
+            worker.prepare(warm_up)
+            worker.run([shortened(trace) for trace in warm_up])
+        gathered: dict[str, list[RunResult]] = {worker.name: [] for worker in workers}
+        for turn in range(1, plan.runs + 1):
+            traces = phases(conversations, plan.seed + turn, plan.scale)
+            for worker in _rotated(workers, turn):
+                result = worker.run(traces)
+                gathered[worker.name].append(result)
+                self._say(
+                    f"{plan.workload} {conversations}, run {turn}: {worker.name} "
+                    f"{result.tokens_per_s:.1f} tokens/s"
+                )
+        return gathered
+
+    def _names(self, plan: Plan) -> tuple[list[str], list[dict[str, str]]]:
+        """Who takes part, and who can't and why."""
+        sees = _sees(WORKLOADS[plan.workload].phases(1, 0, 1.0))
+        skipped = [
+            {"system": peer, "reason": BLIND[peer]} for peer in plan.peers if sees and peer in BLIND
+        ]
+        without = {entry["system"] for entry in skipped}
+        for entry in skipped:
+            self._say(f"without {entry['system']}: {entry['reason']}")
+        return [PARLEY, *(peer for peer in plan.peers if peer not in without)], skipped
+
+    def _worker(self, name: str) -> Worker:
+        if name not in self._workers:
+            self._say(f"loading {name} ...")
+            worker = Worker(name, self.setup)
+            self._workers[name] = worker
+            if name == PARLEY:
+                # Its peers compute alike.
+                self.setup = replace(
+                    self.setup, dtype=worker.info["dtype"], device=worker.info["device"]
+                )
+        return self._workers[name]
+
+
+def _sees(traces: Sequence[Trace]) -> bool:
+    return any(trace.sees for trace in traces)
+
+
+def _rotated(workers: Sequence[Worker], turn: int) -> list[Worker]:
+    """Another one begins each round."""
+    first = (turn - 1) % len(workers)
+    return [*workers[first:], *workers[:first]]
 
 
 def machine() -> str:
@@ -170,4 +157,10 @@ def machine() -> str:
         model = names[0] if names else model
     except OSError:
         pass
-    return f"{os.cpu_count()} cores, {model}, {platform.system()}"
+    return f"{os.cpu_count()} cores, {model}, {platform.system()}{_gpu()}"
+
+
+def _gpu() -> str:
+    import torch
+
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""

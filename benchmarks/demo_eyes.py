@@ -1,0 +1,155 @@
+"""Measure the demo's eyes on held-out renders: the tower's words, and the answers end to end.
+
+    python -m benchmarks.demo_eyes                          # the shipped demo, both parts
+    python -m benchmarks.demo_eyes --model build/demo --pictures 2000 --only tower
+
+`tower`: every picture goes through the model's own processor, tower and projector, and each soft
+token is read as the nearest word. `answers`: Parley's engine answers questions about pictures,
+greedy, with the default persona and in the six voices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import io
+import json
+import random
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bot.demo.eyes import judge, pictures
+from bot.demo.eyes.lexicon import Lexicon
+from bot.demo.eyes.render import draw
+from bot.demo.eyes.scene import Scene
+from bot.demo.prepare import default_cache_dir, ensure_demo_model
+from bot.engine.api import Delta, Finish, Image, Message, SamplingParams, Text
+from bot.engine.batcher import LocalEngine
+from bot.engine.loading import LocalEngineConfig
+
+from . import demo_pictures
+
+SEED = "held out of training"
+BATCH = 50
+
+
+def tower_figures(folder: Path, count: int) -> dict[str, float]:
+    """What the soft tokens say, against the truth."""
+    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    processor = AutoImageProcessor.from_pretrained(folder)
+    lexicon = Lexicon.read(folder, AutoTokenizer.from_pretrained(folder))
+    rng, labels, soft = random.Random(SEED), [], []
+    started = time.perf_counter()
+    looked = 0.0
+    for _ in range(0, count, BATCH):
+        drawn = [draw(rng) for _ in range(BATCH)]
+        labels += [pictures.labels_of(scene) for _, scene, _ in drawn]
+        pixels = processor(images=[image for image, _, _ in drawn], return_tensors="pt")
+        values = torch.as_tensor(pixels["pixel_values"]).to(model.dtype)
+        before = time.perf_counter()
+        with torch.inference_mode():
+            soft.append(model.get_image_features(values).pooler_output.float())
+        looked += time.perf_counter() - before
+    truth, said = torch.tensor(labels), lexicon.read_out(torch.cat(soft))
+    print(f"{len(truth)} pictures in {time.perf_counter() - started:.0f} s, "
+          f"{1000 * looked / len(truth):.1f} ms each in the tower")  # fmt: skip
+    print("taken for another:", judge.confusions(said["thing"], truth))
+    return {f"tower {name}": share for name, share in judge.figures(said, truth).items()}
+
+
+class Asker:
+    """Asks the engine one question at a time, from code that is not asynchronous."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.limit = limit
+        self.loop = asyncio.new_event_loop()
+        self.engine = LocalEngine(LocalEngineConfig(model=str(folder), max_context=1024))
+        self.run(self.engine.start())
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    @staticmethod
+    def seen(rng: random.Random, kind: str) -> tuple[Scene, bytes]:
+        """A scene and its picture as a file."""
+        image, scene, _spots = draw(rng, kind)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return scene, buffer.getvalue()
+
+    def answer(
+        self, _scene: Scene, picture: bytes, system: str | None, question: str
+    ) -> tuple[str, bool]:
+        """The reply and whether it ended by itself."""
+        return self.run(self._answer(picture, system, question))  # type: ignore[no-any-return]
+
+    async def _answer(self, picture: bytes, system: str | None, question: str) -> tuple[str, bool]:
+        image = Image(picture, hashlib.sha256(picture).hexdigest())
+        messages = [Message("system", (Text(system),))] if system else []
+        parts = (image, Text(question)) if question else (image,)
+        messages.append(Message("user", parts))
+        sampling = SamplingParams(temperature=0, max_new_tokens=self.limit)
+        text, ended = "", False
+        async for item in self.engine.stream(messages, sampling, owner="a", conversation="c"):
+            if isinstance(item, Delta):
+                text += item.text
+            elif isinstance(item, Finish):
+                ended = item.reason == "stop"
+        return text.strip(), ended
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self.run(self.engine.stop())
+        self.loop.close()
+
+
+def answer_figures(folder: Path, limit: int, show: bool) -> dict[str, float]:
+    """What the whole model says, through Parley's engine."""
+    asker = Asker(folder, limit)
+    try:
+        asked = demo_pictures.ask_all(asker.answer, asker.seen)
+    finally:
+        asker.close()
+    for item in asked if show else []:
+        if ": " not in item.kind or item.kind.startswith("persona"):
+            print(f"{'+' if item.passed else '-'} [{item.kind}] {item.prompt!r}\n    {item.text!r}")
+    figures = demo_pictures.figures(asked)
+    return figures | {"picture stops by itself": sum(a.stopped for a in asked) / len(asked)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print; the exit code says whether the tower meets its bars."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_eyes", description=__doc__)
+    parser.add_argument("--model", type=Path, metavar="FOLDER")
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--max-new-tokens", type=int, default=60)
+    parser.add_argument("--only", choices=("tower", "answers"))
+    parser.add_argument("--show", action="store_true", help="print every answer")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(argv)
+    folder = options.model or ensure_demo_model(default_cache_dir(), print)
+    figures: dict[str, float] = {}
+    if options.only != "answers":
+        figures |= tower_figures(folder, options.pictures)
+    if options.only != "tower":
+        figures |= answer_figures(folder, options.max_new_tokens, options.show)
+    met = True
+    for name, share in figures.items():
+        bar = judge.BARS.get(name.removeprefix("tower ")) if name.startswith("tower") else None
+        verdict = "" if bar is None else "ok" if share >= bar else f"below the bar ({bar:.0%})"
+        met &= bar is None or share >= bar
+        print(f"{name:32} {share:6.1%}  {verdict}")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
