@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -18,15 +18,20 @@ from aiohttp import web
 from bot.config import Settings, SettingsError
 from bot.core import commands
 from bot.core.ports import ReplyTarget
+from bot.core.records import Mode
 from bot.core.service import Service
 from bot.core.settings import ServiceSettings
 from bot.demo.prepare import ensure_demo_model
 from bot.engine.api import SamplingParams
 from bot.engine.batcher import LocalEngine
+from bot.engine.crops import PanAndScan
 from bot.engine.loading import LocalEngineConfig
-from bot.media.images import ImageLimits, PillowImageReader
-from bot.ops import health
+from bot.media.hosts import parse_extra_hosts
+from bot.media.limits import FileLimits
+from bot.media.reader import MediaReader
+from bot.ops import doctor, health
 from bot.platforms import terminal
+from bot.platforms.base import Adapter, CanPause, HasRoutes
 from bot.platforms.playground.playground import Playground
 from bot.platforms.terminal import TerminalChat
 from bot.storage.database import Database
@@ -34,6 +39,7 @@ from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
 
 MIB = 1024 * 1024
+CHARACTERS_PER_TOKEN = 4  # mostly: how much of an earlier discussion is worth reading
 DEMO_NOTICE = (
     "The demo is a toy: Gemma 3 270M converses, but it knows little, makes things up and reads "
     "text only. Name a bigger model with PARLEY_MODEL for real answers."
@@ -52,14 +58,17 @@ class App:
         self.settings = settings
         self.database = Database(settings.effective_database_url)
         self.engine = LocalEngine(engine_config(settings))
-        self.images = PillowImageReader(
-            ImageLimits(
+        self.files = MediaReader(
+            FileLimits(
                 max_bytes=int(settings.max_image_mib * MIB),
                 max_pixels=int(settings.max_image_mpixels * 1_000_000),
-            )
+                max_chars=settings.max_file_chars,
+            ),
+            processes=settings.file_processes,
+            timeout_s=settings.file_timeout_s,
         )
         self.service = Service(
-            SqlStore(self.database), self.engine, self.images, service_settings(settings)
+            SqlStore(self.database), self.engine, self.files, service_settings(settings)
         )
         self.is_ready = False
 
@@ -75,7 +84,7 @@ class App:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.images.close()
+        await self.files.close()
         await self.database.close()
 
     async def start(self, platforms: dict[str, ReplyTarget]) -> None:
@@ -108,11 +117,11 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
             app.service.handle,
             app.engine.snapshot,
             ready=lambda: app.is_ready,
-            images=app.images,
+            images=app.files,
             notice=DEMO_NOTICE if settings.model_name == "demo" else "",
             model=settings.model_name,
             token=settings.http_token.get_secret_value() if settings.http_token else None,
-            max_upload_bytes=app.images.limits.max_bytes,
+            max_upload_bytes=app.files.limits.max_bytes,
             hosts=() if settings.is_loopback else (settings.http_host,),
         )
         await playground.start()
@@ -124,6 +133,96 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
             await asyncio.to_thread(webbrowser.open, url)
         stack.push_async_callback(app.stop)
         await _until_stopped(app.start({"playground": playground}))
+
+
+async def run_platforms(settings: Settings) -> None:
+    """Serve every platform that has a token, and `/healthz`, until SIGINT or SIGTERM.
+
+    Raises:
+        SettingsError, PlatformError, ModelLoadError, DemoModelError: one line for the operator.
+    """
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(App(settings))
+        adapters = _adapters(app)
+
+        def is_ready() -> bool:
+            return app.is_ready and all(adapter.is_connected for adapter in adapters)
+
+        add_routes = [adapter.add_routes for adapter in adapters if isinstance(adapter, HasRoutes)]
+        add_routes.append(partial(health.add_routes, is_ready=is_ready))
+        url = await stack.enter_async_context(_web_server(settings, add_routes))
+        say(f"health is at {url}healthz")
+        for adapter in adapters:
+            stack.push_async_callback(adapter.close)
+        stack.push_async_callback(app.stop)  # before that: running replies end on their platform
+        for adapter in adapters:
+            if isinstance(adapter, CanPause):
+                stack.push_async_callback(adapter.pause)  # first of all: what is new waits
+        watches = [adapter.watch for adapter in adapters]
+        await _until_stopped(_start_platforms(app, adapters), watches)
+
+
+def _adapters(app: App) -> list[Adapter]:
+    """The adapters of the platforms that have a token. Their SDKs are imported with them."""
+    settings, adapters = app.settings, list[Adapter]()
+    if settings.discord_token is not None:
+        from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
+
+        options = DiscordOptions(
+            token=settings.discord_token.get_secret_value(),
+            api_url=settings.discord_api_url,
+            gateway_url=settings.discord_gateway_url,
+            shards=settings.discord_shards,
+            catch_up_s=settings.discord_catch_up_minutes * 60,
+            max_file_bytes=int(settings.max_image_mib * MIB),
+            extra_hosts=parse_extra_hosts(settings.extra_media_hosts),
+        )
+        adapters.append(DiscordAdapter(app.service, options))
+    if settings.has_slack:
+        adapters.append(_slack(app))
+    return adapters
+
+
+def _slack(app: App) -> Adapter:
+    from bot.platforms.slack.adapter import SlackAdapter
+    from bot.platforms.slack.options import SlackOptions
+    from bot.storage.slack import SlackStores, TokenCipher
+
+    settings, stores = app.settings, None
+    slack = SlackOptions.from_settings(settings)
+    if slack.has_oauth and slack.client_id and settings.encryption_key is not None:
+        keys = settings.encryption_key.get_secret_value().split(",")
+        cipher = TokenCipher([key.strip() for key in keys])
+        stores = SlackStores.open(app.database, slack.client_id, cipher)
+    return SlackAdapter(
+        app.service,
+        slack,
+        installations=stores.installations if stores else None,
+        states=stores.states if stores else None,
+    )
+
+
+def checkers() -> tuple[doctor.Checker, ...]:
+    """What `parley doctor` checks; a platform without a token has nothing to check."""
+    from bot.platforms.discord import checks as discord_checks
+    from bot.platforms.slack import checks as slack_checks
+
+    return (doctor.check_machine, discord_checks.check, slack_checks.check)
+
+
+async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:
+    """Connect while the model loads: what is written meanwhile is accepted and waits."""
+    await app.service.start()  # before anything new comes: all it finds is of an earlier run
+    try:
+        async with asyncio.TaskGroup() as group:
+            for adapter in adapters:
+                group.create_task(adapter.start(), name=f"start {adapter.platform}")
+            group.create_task(app.engine.start(), name="start the engine")
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # one line for the operator
+    for adapter in adapters:
+        app.service.register(adapter.platform, adapter)
+    app.is_ready = True
 
 
 async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
@@ -153,6 +252,7 @@ def engine_config(settings: Settings) -> LocalEngineConfig:
         device="auto" if spread else settings.device,
         device_map="balanced" if spread else None,
         dtype=settings.dtype,
+        quantize=_quantize(settings),
         text_only=settings.text_only,
         allow_pretrained=settings.allow_pretrained,
         hf_token=settings.hf_token.get_secret_value() if settings.hf_token else None,
@@ -160,14 +260,33 @@ def engine_config(settings: Settings) -> LocalEngineConfig:
         max_batch=settings.max_batch,
         max_step_tokens=settings.max_step_tokens,
         max_queue=settings.max_queue,
+        step_timeout_s=settings.step_timeout_s,
         kv_memory_mib=settings.kv_memory_mib,
+        pan_and_scan=_pan_and_scan(settings),
         progress=say,
     )
+
+
+def _pan_and_scan(settings: Settings) -> PanAndScan:
+    """As set; the demo has learnt to look at whole pictures only, so it must be told to crop."""
+    is_set = "pan_and_scan" in settings.model_fields_set
+    return settings.pan_and_scan if is_set or settings.model_name != "demo" else "off"
+
+
+def _quantize(settings: Settings) -> str:
+    """Off unless asked for, but for the demo, which is to be quick on any machine."""
+    if settings.quantize == "auto":
+        return "auto" if settings.model_name == "demo" else "none"
+    return settings.quantize
 
 
 def service_settings(settings: Settings) -> ServiceSettings:
     """The core's part of the settings."""
     return ServiceSettings(
+        mode=Mode(settings.reply_mode),
+        inline=settings.inline,
+        answer_bots=settings.answer_bots,
+        retention_days=settings.retention_days,
         persona=settings.system_prompt,
         sampling=SamplingParams(
             temperature=settings.temperature,
@@ -179,7 +298,10 @@ def service_settings(settings: Settings) -> ServiceSettings:
         ),
         max_attachments=settings.max_images_per_message,
         max_attachment_bytes=int(settings.max_image_mib * MIB),
+        attachment_timeout_s=settings.file_timeout_s,
         max_images=settings.max_images_per_context,
+        max_image_bytes=int(settings.max_context_image_mib * MIB),
+        max_earlier_characters=CHARACTERS_PER_TOKEN * settings.max_context,
     )
 
 
@@ -194,7 +316,7 @@ def _add_health(app: App, routes: web.Application) -> None:
 
 @asynccontextmanager
 async def _web_server(
-    settings: Settings, add_routes: tuple[Callable[[web.Application], None], ...]
+    settings: Settings, add_routes: Sequence[Callable[[web.Application], None]]
 ) -> AsyncIterator[str]:
     """Parley's HTTP server; yields its address.
 
@@ -223,8 +345,13 @@ async def _web_server(
         await runner.cleanup()
 
 
-async def _until_stopped(start: Coroutine[Any, Any, None]) -> None:
+async def _until_stopped(
+    start: Coroutine[Any, Any, None],
+    watches: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+) -> None:
     """Run `start`, then wait for SIGINT or SIGTERM; either may come while it starts.
+
+    Once started, `watches` run beside: what one of them raises ends it.
 
     A second signal ends the process at once, as people expect of a second Ctrl-C.
     """
@@ -238,6 +365,7 @@ async def _until_stopped(start: Coroutine[Any, Any, None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
+    watching: list[asyncio.Task[None]] = []
     starting = asyncio.create_task(start, name="start")
     stopping = asyncio.create_task(stop.wait(), name="wait for a signal")
     try:
@@ -245,9 +373,12 @@ async def _until_stopped(start: Coroutine[Any, Any, None]) -> None:
         if starting.done():
             starting.result()
             say("ready")
-            await stopping
+            watching = [asyncio.create_task(watch(), name="watch") for watch in watches]
+            done, _ = await asyncio.wait((stopping, *watching), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
     finally:
-        for task in (starting, stopping):
+        for task in (starting, stopping, *watching):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

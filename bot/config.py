@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from bot.media.hosts import parse_extra_hosts
 
 PREFIX = "PARLEY_"
 DEFAULT_MODEL = "google/gemma-3-4b-it"
@@ -39,6 +48,25 @@ class Settings(BaseSettings):
     discord_token: SecretStr | None = Field(
         None, validation_alias="DISCORD_TOKEN", description="The Discord bot's token."
     )
+    discord_api_url: str = Field(
+        "https://discord.com/api/v10",
+        validation_alias="DISCORD_API_URL",
+        description="Discord's API; another address for tests and proxies.",
+    )
+    discord_gateway_url: str = Field(
+        "",
+        validation_alias="DISCORD_GATEWAY_URL",
+        description="Discord's gateway (wss://...); unset takes what the API answers.",
+    )
+    discord_shards: int = Field(
+        0, ge=0, description="Connections to Discord's gateway; 0 takes what Discord recommends."
+    )
+    discord_catch_up_minutes: float = Field(
+        15,
+        ge=0,
+        description="After a gap longer than Discord repeats itself, missed mentions so old are "
+        "still answered; 0 answers none.",
+    )
     slack_bot_token: SecretStr | None = Field(
         None, validation_alias="SLACK_BOT_TOKEN", description="Slack bot token (xoxb-...)."
     )
@@ -46,6 +74,43 @@ class Settings(BaseSettings):
         None,
         validation_alias="SLACK_APP_TOKEN",
         description="Slack app-level token (xapp-...) for Socket Mode.",
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        None,
+        validation_alias="SLACK_SIGNING_SECRET",
+        description="Slack's signing secret, for HTTP mode (no SLACK_APP_TOKEN): Slack then comes "
+        "to /slack/events on PARLEY_HTTP_PORT.",
+    )
+    slack_client_id: str | None = Field(
+        None,
+        validation_alias="SLACK_CLIENT_ID",
+        description="With SLACK_CLIENT_SECRET and in HTTP mode: other workspaces may install the "
+        "app at /slack/install.",
+    )
+    slack_client_secret: SecretStr | None = Field(
+        None, validation_alias="SLACK_CLIENT_SECRET", description="Slack's client secret."
+    )
+    slack_api_url: str = Field(
+        "https://slack.com/api/",
+        validation_alias="SLACK_API_URL",
+        description="Slack's Web API; another address for tests and proxies.",
+    )
+    slack_sockets: int = Field(
+        2, ge=1, le=10, description="Connections to Slack in Socket Mode; Slack allows ten."
+    )
+    slack_admins: str = Field(
+        "",
+        description="Ids of Slack users who may change personas besides workspace admins and "
+        "owners: `U0123ABC, U0456DEF`.",
+    )
+    public_url: str | None = Field(
+        None,
+        description="The https address at which others reach Parley, for Slack's OAuth redirect.",
+    )
+    encryption_key: SecretStr | None = Field(
+        None,
+        description="Encrypts the tokens of Slack installations in the database: a secret of 32 "
+        "characters or more. To change it, put the new one and a comma in front of the old one.",
     )
 
     # --- the model
@@ -68,6 +133,11 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Type of the weights; `auto`: bfloat16 where the device is quick at it."
     )
+    quantize: Literal["auto", "int8", "none"] = Field(
+        "auto",
+        description="`int8`: weights in 8 bits, quicker on a CPU and smaller everywhere; `auto`: "
+        "for the demo on a CPU. On CUDA it needs bitsandbytes or torchao.",
+    )
     text_only: bool = Field(
         False, description="Leave out the vision tower of a model that sees, to save memory."
     )
@@ -85,7 +155,16 @@ class Settings(BaseSettings):
     max_new_tokens: int = Field(512, ge=1, description="Tokens of one reply at most.")
     max_batch: int = Field(64, ge=1, description="Conversations in one forward pass at most.")
     max_step_tokens: int = Field(
-        512, ge=16, description="Tokens in one forward pass at most; a longer prompt takes several."
+        512,
+        ge=16,
+        description="Tokens in one forward pass at most; a longer prompt takes several. "
+        "While others decode, a step takes fewer, so that it stays short.",
+    )
+    step_timeout_s: float = Field(
+        300,
+        ge=0,
+        description="Seconds after which a forward pass counts as hung: its replies fail and a new "
+        "worker goes on with the others. 0 waits for ever.",
     )
     max_queue: int = Field(
         256, ge=1, description="Requests waiting at most; one more is told that Parley is busy."
@@ -112,14 +191,53 @@ class Settings(BaseSettings):
         description="The persona where no workspace, channel or thread has its own.",
     )
 
-    # --- pictures
-    max_image_mib: float = Field(20, gt=0, description="Size of one uploaded picture, in MiB.")
+    # --- pictures and other files
+    max_image_mib: float = Field(20, gt=0, description="Size of one attached file, in MiB.")
     max_image_mpixels: float = Field(
         50, gt=0, description="Pixels of one picture, in millions; more are refused undecoded."
     )
-    max_images_per_message: int = Field(8, ge=0, description="Pictures of one message.")
+    max_images_per_message: int = Field(8, ge=0, description="Files of one message.")
     max_images_per_context: int = Field(
         8, ge=0, description="Pictures the model sees at once; older ones become text markers."
+    )
+    pan_and_scan: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="Show the model crops of a picture too: more detail for more tokens. `auto`: "
+        "of elongated and high-resolution pictures (the demo's eyes: of none).",
+    )
+    max_file_chars: int = Field(
+        24_000,
+        ge=100,
+        description="Characters kept of an attached text file or PDF; longer ones are cut in "
+        "their middle.",
+    )
+    file_timeout_s: float = Field(
+        20, gt=0, description="Seconds to fetch one attached file, and again to read it."
+    )
+    file_processes: int = Field(
+        2, ge=1, description="Processes that read attached files, so how many are read at once."
+    )
+    extra_media_hosts: str = Field(
+        "",
+        description="Hosts that attachments may be fetched from besides the platforms' own, also "
+        "over http and at private addresses: `files.example.com, 10.0.0.5:9000`.",
+    )
+
+    # --- when it answers, and what it keeps; admins change it per channel in chat
+    reply_mode: Literal["mention", "always", "strict", "never"] = Field(
+        "mention",
+        description="When a message is answered: `mention` (and in threads that it is in), "
+        "`always`, `strict` (only when mentioned), `never`.",
+    )
+    inline: bool = Field(
+        False, description="Answer in the channel itself instead of opening a thread."
+    )
+    answer_bots: bool = Field(False, description="Answer other bots that mention it.")
+    retention_days: int = Field(
+        0, ge=0, le=3650, description="Days until what was said is deleted; 0 keeps it."
+    )
+    max_context_image_mib: float = Field(
+        32, gt=0, description="Size of all pictures the model sees at once, in MiB."
     )
 
     # --- the service
@@ -153,6 +271,37 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("is too short to be a secret: give at least 16 characters")
+        return value
+
+    @field_validator("discord_api_url", "discord_gateway_url")
+    @classmethod
+    def _is_url(cls, value: str, info: ValidationInfo) -> str:
+        schemes = ("http", "https") if info.field_name == "discord_api_url" else ("ws", "wss")
+        scheme, _, rest = value.partition("://")
+        if value and (scheme not in schemes or not rest):
+            raise ValueError(f"must begin with {schemes[1]}:// (or {schemes[0]}:// in a test)")
+        return value.rstrip("/")
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _is_api(cls, value: str) -> str:
+        scheme, _, rest = value.partition("://")
+        if scheme not in ("http", "https") or not rest:
+            raise ValueError("must begin with https:// (or http:// in a test)")
+        return value if value.endswith("/") else f"{value}/"
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        keys = [key.strip() for key in value.get_secret_value().split(",")] if value else []
+        if any(len(key) < 32 for key in keys):
+            raise ValueError("is too short to be a key: give at least 32 characters")
+        return value
+
+    @field_validator("extra_media_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        parse_extra_hosts(value)
         return value
 
     @field_validator("database_url")
@@ -194,11 +343,16 @@ class Settings(BaseSettings):
             return False
 
     @property
+    def has_slack(self) -> bool:
+        """Whether Slack is to be served: by its own token, or by installations."""
+        return bool(self.slack_bot_token or (self.slack_client_id and self.slack_client_secret))
+
+    @property
     def model_name(self) -> str:
         """The model to load, with the default filled in."""
         if self.model:
             return self.model
-        has_platform = self.discord_token or self.slack_bot_token
+        has_platform = self.discord_token or self.has_slack
         return DEFAULT_MODEL if has_platform else "demo"
 
     @property

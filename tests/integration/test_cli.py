@@ -38,7 +38,24 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *says: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", "playground", "chat", "bench", "db", "db upgrade", "db current", "db backup"],
+    [
+        "",
+        "run",
+        "playground",
+        "chat",
+        "bench",
+        "db",
+        "db upgrade",
+        "db current",
+        "db backup",
+        "persona",
+        "persona list",
+        "persona show",
+        "persona set",
+        "persona export",
+        "persona import",
+        "forget",
+    ],
 )
 def test_every_command_has_help(tmp_path: Path, command: str) -> None:
     done = parley(tmp_path, *command.split(), "--help")
@@ -94,3 +111,15 @@ def test_an_unreachable_database_is_one_line(tmp_path: Path) -> None:
     done = parley(tmp_path, "db", "current", PARLEY_DATABASE_URL=url)
     assert_one_line(done)
     assert "geheim" not in done.stderr
+
+
+def test_personas_and_forgetting(tmp_path: Path) -> None:
+    assert_one_line(parley(tmp_path, "persona", "list"), "parley db upgrade")
+    assert parley(tmp_path, "db", "upgrade").returncode == 0
+    done = parley(tmp_path, "persona", "set", "discord/1/2", "Be kind.", "--temperature", "0.2")
+    assert done.returncode == 0, done
+    assert "Be kind. (temperature 0.2)" in parley(tmp_path, "persona", "list").stdout
+    assert_one_line(parley(tmp_path, "persona", "show", "nowhere"), "is no scope")
+    assert_one_line(parley(tmp_path, "forget", "discord/1"), "--yes")
+    done = parley(tmp_path, "forget", "discord/1", "--yes")
+    assert (done.returncode, done.stdout.strip()) == (0, "turns deleted in discord/1: 0")

@@ -7,12 +7,19 @@ import struct
 import zlib
 from typing import Any
 
+import pillow_heif
 from PIL import Image
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    if format == "HEIF":
+        # The product reads HEIC with the lean pi-heif; writing one takes the whole library.
+        if "exif" in options:
+            options["exif"] = options["exif"].tobytes()
+        pillow_heif.from_pillow(image.convert("RGB")).save(buffer, **options)
+    else:
+        image.save(buffer, format, **options)
     return buffer.getvalue()
 
 

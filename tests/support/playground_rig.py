@@ -26,7 +26,7 @@ from bot.engine.api import (
     Text,
     Usage,
 )
-from bot.media.images import PillowImageReader
+from bot.media.reader import MediaReader
 from bot.platforms.playground.playground import Playground
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
@@ -133,7 +133,7 @@ async def playground(
     engine = engine or PacedEngine()
     database = Database(f"sqlite+aiosqlite:///{folder / 'parley.db'}")
     await database.upgrade()
-    images = PillowImageReader()
+    images = MediaReader()
     service = Service(SqlStore(database), engine, images, settings or ServiceSettings())
     store = PlaygroundStore(database)
     page = Playground(
@@ -163,5 +163,5 @@ async def playground(
         await service.drain(0)
         await page.close()
         await runner.cleanup()
-        images.close()
+        await images.close()
         await database.close()

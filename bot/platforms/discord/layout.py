@@ -1,0 +1,130 @@
+"""How a reply looks on Discord: messages within the limits, notes at the foot, a file if long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bot.core.ports import FinishedReply
+from bot.core.records import TurnState
+from bot.core.splitter import split, utf16_units
+
+LIMIT = 2_000  # characters of one message
+MAX_POSTS = 10  # messages of one reply; what is over is in the file only
+FILE_FROM = 6_000  # characters from which on a reply comes as a file, too
+FILE_NAME = "reply.md"
+EMPTY = "…"
+
+_FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One message as it should stand. `controls` names the buttons under it; `file` is the text
+    of the file with it."""
+
+    content: str
+    controls: str = ""  # "", "running" or "ended"
+    file: str | None = None
+
+
+def waiting(ahead: int) -> list[Draft]:
+    """Before the first word."""
+    return [Draft(f"⏳ {ahead} ahead of you" if ahead else EMPTY, "running")]
+
+
+def running(text: str, limit: int = MAX_POSTS) -> list[Draft]:
+    """A reply that is being written."""
+    chunks = split(text, LIMIT, measure=utf16_units)[:limit]
+    if not chunks:
+        return waiting(0)
+    closed = _closed(chunks[-1])
+    if utf16_units(closed) <= LIMIT:
+        chunks[-1] = closed
+    return _drafts(chunks, "running")
+
+
+def ended(reply: FinishedReply, limit: int = MAX_POSTS) -> list[Draft]:
+    """A reply that ended, with its foot and the buttons on the last message."""
+    chunks = split(reply.text.rstrip(), LIMIT, measure=utf16_units)
+    long = utf16_units(reply.text) > FILE_FROM or len(chunks) > limit
+    foot = _foot(reply, cut=len(chunks) > limit)
+    chunks = chunks[:limit]
+    if not chunks and not foot:
+        foot = _nothing(reply.state)
+    if foot:
+        _add_foot(chunks, foot)
+        if len(chunks) > limit:  # the file has all of it
+            del chunks[-2]
+    drafts = _drafts(chunks, "ended")
+    if long:
+        last = drafts[-1]
+        drafts[-1] = Draft(last.content, last.controls, reply.text)
+    return drafts
+
+
+def plain(text: str) -> list[str]:
+    """The answer to a command, as messages."""
+    return split(text, LIMIT, measure=utf16_units) or [EMPTY]
+
+
+def thread_name(text: str, author: str) -> str:
+    """A thread's name from the question, at most 100 characters."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    line = " ".join(re.sub(r"[*_~`>#|]+", " ", line).split())
+    if not line:
+        line = f"Question of {' '.join(author.split())}"
+    return _clipped(line, 100)
+
+
+def _clipped(text: str, limit: int) -> str:
+    if utf16_units(text) <= limit:
+        return text
+    while utf16_units(text) > limit - 1:
+        text = text[:-1]
+    cut = text.rpartition(" ")[0]
+    return f"{cut if len(cut) > limit // 2 else text}…"
+
+
+def _drafts(chunks: list[str], controls: str) -> list[Draft]:
+    return [*map(Draft, chunks[:-1]), Draft(chunks[-1], controls)]
+
+
+def _foot(reply: FinishedReply, *, cut: bool) -> str:
+    lines = [f"⚠️ {_one_line(reply.error)}"] if reply.error else []
+    notes: Iterable[str] = reply.notes
+    if cut:
+        notes = (*notes, "The rest is in the file.")
+    lines += [f"-# {_one_line(note)}" for note in notes]
+    return "\n".join(lines)
+
+
+def _add_foot(chunks: list[str], foot: str) -> None:
+    foot = _clipped(foot, LIMIT)
+    if chunks:
+        with_foot = f"{_closed(chunks[-1])}\n{foot}"
+        if utf16_units(with_foot) <= LIMIT:
+            chunks[-1] = with_foot
+            return
+    chunks.append(foot)
+
+
+def _nothing(state: TurnState) -> str:
+    return "-# Stopped." if state is TurnState.CANCELLED else "-# I have nothing to say to that."
+
+
+def _closed(chunk: str) -> str:
+    """`chunk` with its open code fence closed, so that what follows is no code."""
+    fence = ""
+    for match in _FENCE.finditer(chunk):
+        run = match[1]
+        if not fence:
+            fence = run
+        elif run[0] == fence[0] and len(run) >= len(fence):
+            fence = ""
+    return f"{chunk.rstrip()}\n{fence}" if fence else chunk
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,112 @@
+"""Names of places and people: Discord's channels as the core's keys, its members as authors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import discord
+
+from bot.core.events import Author, ThreadKey
+
+PLATFORM = "discord"
+DIRECT = "dm"  # the workspace of direct messages: they belong to no server
+ASK = "ask-"  # a conversation that lives in an interaction: `ask-<id of the interaction>`
+
+_WITH_THREADS = (discord.ChannelType.text, discord.ChannelType.news)
+_PRIVATE = (discord.ChannelType.private, discord.ChannelType.group)
+_THREADS = (
+    discord.ChannelType.public_thread,
+    discord.ChannelType.private_thread,
+    discord.ChannelType.news_thread,
+)
+
+
+def key_of(channel: Any, guild_id: int | None = None) -> ThreadKey:
+    """Where a channel, a thread or a DM is. `guild_id`: for channels that don't know theirs."""
+    guild = getattr(channel, "guild", None)
+    guild_id = guild.id if guild is not None else getattr(channel, "guild_id", None) or guild_id
+    if guild_id is None:
+        return ThreadKey(PLATFORM, DIRECT, str(channel.id))
+    parent = getattr(channel, "parent_id", None)
+    if is_thread(channel) and parent:
+        return ThreadKey(PLATFORM, str(guild_id), str(parent), str(channel.id))
+    return ThreadKey(PLATFORM, str(guild_id), str(channel.id))
+
+
+def is_thread(channel: Any) -> bool:
+    """Whether it is a thread or a forum's post."""
+    return isinstance(channel, discord.Thread) or getattr(channel, "type", None) in _THREADS
+
+
+def is_private(channel: Any) -> bool:
+    """Whether it is a DM or a group's."""
+    return getattr(channel, "type", None) in _PRIVATE or (
+        getattr(channel, "guild", None) is None and getattr(channel, "guild_id", None) is None
+    )
+
+
+def has_threads(channel: Any) -> bool:
+    """Whether a thread can be opened from a message of this channel (not so in voice chats)."""
+    return getattr(channel, "type", None) in _WITH_THREADS
+
+
+def author_of(
+    user: Any, me: int, permissions: discord.Permissions | None = None, *, moderates: bool = False
+) -> Author:
+    """A user or member as the core's author.
+
+    `permissions`: what they may do here, if that is known. `moderates`: what is asked for is a
+    moderator's right (stopping a reply), not the server's management.
+    """
+    if permissions is None and isinstance(user, discord.Member):
+        permissions = user.guild_permissions
+    return Author(
+        id=str(user.id),
+        name=user.display_name,
+        is_admin=permissions is not None and _manages(permissions, moderates),
+        is_bot=bool(user.bot) and user.id != me,
+        is_self=user.id == me,
+    )
+
+
+def _manages(permissions: discord.Permissions, moderates: bool) -> bool:
+    if permissions.administrator or permissions.manage_guild:
+        return True
+    return moderates and permissions.manage_messages
+
+
+def my_roles(guild: discord.Guild | None) -> frozenset[int]:
+    """The ids of the bot's roles in a server, without @everyone."""
+    me = guild.me if guild is not None else None
+    if me is None or guild is None:
+        return frozenset()
+    return frozenset(role.id for role in me.roles if role.id != guild.id)
+
+
+def number(text: str | None) -> int | None:
+    """A Discord id out of somebody's text, or None."""
+    if text and text.isascii() and text.isdecimal() and len(text) <= 20:
+        return int(text)
+    return None
+
+
+def posted_id(channel_id: int, message_id: int) -> str:
+    """A message that carries a reply, as the core stores it: with its channel, since a reply may
+    stand outside the thread that it belongs to."""
+    return f"{channel_id}/{message_id}"
+
+
+def posted_in(posted: Iterable[str], channel_id: int) -> list[int]:
+    """The ids of those messages that are in this channel."""
+    found = []
+    for text in posted:
+        channel, _, message = text.partition("/")
+        if number(channel) == channel_id and (message_id := number(message)) is not None:
+            found.append(message_id)
+    return found
+
+
+def posted_channel(posted: Iterable[str]) -> int | None:
+    """The channel that a reply stands in so far."""
+    return next((found for text in posted if (found := number(text.partition("/")[0]))), None)

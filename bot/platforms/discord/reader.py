@@ -1,0 +1,133 @@
+"""Turns Discord's messages into the core's events and records; knows who the bot is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import discord
+
+from bot.core.events import (
+    Earlier,
+    MessageEdited,
+    MessageReceived,
+    PastMessage,
+)
+from bot.platforms.discord import places
+from bot.platforms.discord.files import Files
+from bot.platforms.discord.markup import Names, media_of, mentions, message_text, own_text, plain
+
+_WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
+_READABLE = (
+    *_WRITTEN,
+    discord.MessageType.chat_input_command,
+    discord.MessageType.context_menu_command,
+)
+
+
+class Reader:
+    """Reads messages."""
+
+    def __init__(self, client: discord.Client, files: Files) -> None:
+        self._client = client
+        self._files = files
+
+    @property
+    def me(self) -> int:
+        """The bot's own user id."""
+        user = self._client.user
+        return user.id if user is not None else 0
+
+    def is_written(self, message: discord.Message) -> bool:
+        """Whether somebody else wrote it (it is no notice of Discord's, and not the bot's own)."""
+        return message.type in _WRITTEN and message.author.id != self.me
+
+    def received(
+        self, message: discord.Message, earlier: Earlier | None, foot: tuple[str, ...]
+    ) -> MessageReceived:
+        """A message as the core takes it."""
+        names = self.names(message)
+        found = mentions(message.content or "", names)
+        target = _replied_to(message)
+        return MessageReceived(
+            key=places.key_of(message.channel, _guild_id(message)),
+            id=str(message.id),
+            author=self._author(message),
+            text=message_text(message, names),
+            attachments=self._files.of(message, links=True),
+            is_dm=places.is_private(message.channel),
+            mentions_bot=found.me,
+            mentions_bot_role=found.my_role,
+            mentions_everyone=message.mention_everyone,
+            replies_to_bot=target == self.me,
+            addresses_other=found.opens_with_other
+            or (target not in (None, self.me, message.author.id) and not found.me),
+            at=message.created_at,
+            earlier=earlier,
+            foot=foot,
+        )
+
+    def edited(self, message: discord.Message) -> MessageEdited:
+        """A message that reads differently now."""
+        return MessageEdited(
+            key=places.key_of(message.channel, _guild_id(message)),
+            id=str(message.id),
+            author=self._author(message),
+            text=message_text(message, self.names(message)),
+        )
+
+    def past(self, message: Any) -> PastMessage | None:
+        """A message from before; None if there is nothing in it to read."""
+        if message.type not in _READABLE:
+            return None
+        author = self._author(message)
+        text = own_text(message) if author.is_self else self.text(message)
+        files = () if author.is_self else self._files.of(message)
+        if not text and not files:
+            return None
+        return PastMessage(str(message.id), author, text, files, message.created_at)
+
+    def text(self, message: Any) -> str:
+        """All that a message says, with what Discord found behind its links."""
+        return message_text(message, self.names(message), unfurls=True)
+
+    def plain(self, message: Any) -> str:
+        """The text of the message itself."""
+        return plain(message.content or "", self.names(message))
+
+    def has_pictures(self, message: Any) -> bool:
+        """Whether there are files or media in it."""
+        return bool(self._files.of(message)) or any(media_of(message.components))
+
+    def names(self, message: Any) -> Names:
+        """Who is who in this message."""
+        guild = getattr(message, "guild", None)
+        user = self._client.user
+        channels = getattr(message, "channel_mentions", ())
+        return Names(
+            me=self.me,
+            my_name=user.display_name if user is not None else "Parley",
+            my_roles=places.my_roles(guild),
+            users={user.id: user.display_name for user in message.mentions},
+            roles={role.id: role.name for role in message.role_mentions},
+            channels={channel.id: channel.name for channel in channels},
+        )
+
+    def _author(self, message: Any) -> Any:
+        author = places.author_of(message.author, self.me)
+        # What a webhook posts is a machine's, under whatever name.
+        webhook = getattr(message, "webhook_id", None) is not None
+        return replace(author, is_bot=True) if webhook and not author.is_self else author
+
+
+def _guild_id(message: discord.Message) -> int | None:
+    return message.guild.id if message.guild is not None else None
+
+
+def _replied_to(message: discord.Message) -> int | None:
+    """Whose message this one is a reply to, as far as Discord tells."""
+    reference = message.reference
+    if reference is None or reference.type is discord.MessageReferenceType.forward:
+        return None
+    target = reference.resolved or reference.cached_message
+    return target.author.id if isinstance(target, discord.Message) else None
