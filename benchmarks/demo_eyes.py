@@ -17,7 +17,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +64,12 @@ def tower_figures(folder: Path, count: int) -> dict[str, float]:
     return {f"tower {name}": share for name, share in judge.figures(said, truth).items()}
 
 
-class Asker:
-    """Asks the engine one question at a time, from code that is not asynchronous."""
+@dataclass
+class Questions:
+    """What `demo_pictures.ask_all` asks: written down in a first round, answered in a second."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.limit = limit
-        self.loop = asyncio.new_event_loop()
-        self.engine = LocalEngine(LocalEngineConfig(model=str(folder), max_context=1024))
-        self.run(self.engine.start())
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
+    asked: list[tuple[bytes, str | None, str]] = field(default_factory=list)
+    answers: list[tuple[str, bool]] = field(default_factory=list)
 
     @staticmethod
     def seen(rng: random.Random, kind: str) -> tuple[Scene, bytes]:
@@ -84,39 +79,52 @@ class Asker:
         image.save(buffer, "PNG")
         return scene, buffer.getvalue()
 
-    def answer(
+    def note(
         self, _scene: Scene, picture: bytes, system: str | None, question: str
     ) -> tuple[str, bool]:
-        """The reply and whether it ended by itself."""
-        return self.run(self._answer(picture, system, question))  # type: ignore[no-any-return]
+        self.asked.append((picture, system, question))
+        return "", False
 
-    async def _answer(self, picture: bytes, system: str | None, question: str) -> tuple[str, bool]:
+    def replay(self, *_: Any) -> tuple[str, bool]:
+        return self.answers.pop(0)
+
+
+async def answer_all(
+    folder: Path, asked: list[tuple[bytes, str | None, str]], limit: int
+) -> list[tuple[str, bool]]:
+    """The engine's replies to all of them at once, and whether each ended by itself."""
+    engine = LocalEngine(LocalEngineConfig(model=str(folder), max_context=1024))
+    await engine.start()
+    sampling = SamplingParams(temperature=0, max_new_tokens=limit)
+
+    async def answer(
+        number: int, picture: bytes, system: str | None, question: str
+    ) -> tuple[str, bool]:
         image = Image(picture, hashlib.sha256(picture).hexdigest())
         messages = [Message("system", (Text(system),))] if system else []
-        parts = (image, Text(question)) if question else (image,)
-        messages.append(Message("user", parts))
-        sampling = SamplingParams(temperature=0, max_new_tokens=self.limit)
+        messages.append(Message("user", (image, Text(question)) if question else (image,)))
         text, ended = "", False
-        async for item in self.engine.stream(messages, sampling, owner="a", conversation="c"):
+        name = f"person {number}"
+        async for item in engine.stream(messages, sampling, owner=name, conversation=name):
             if isinstance(item, Delta):
                 text += item.text
             elif isinstance(item, Finish):
                 ended = item.reason == "stop"
         return text.strip(), ended
 
-    def close(self) -> None:
-        """Stop the engine."""
-        self.run(self.engine.stop())
-        self.loop.close()
+    try:
+        work = [answer(number, *question) for number, question in enumerate(asked)]
+        return list(await asyncio.gather(*work))
+    finally:
+        await engine.stop()
 
 
 def answer_figures(folder: Path, limit: int, show: bool) -> dict[str, float]:
     """What the whole model says, through Parley's engine."""
-    asker = Asker(folder, limit)
-    try:
-        asked = demo_pictures.ask_all(asker.answer, asker.seen)
-    finally:
-        asker.close()
+    questions = Questions()
+    demo_pictures.ask_all(questions.note, questions.seen)
+    questions.answers = asyncio.run(answer_all(folder, questions.asked, limit))
+    asked = demo_pictures.ask_all(questions.replay, questions.seen)
     for item in asked if show else []:
         if ": " not in item.kind or item.kind.startswith("persona"):
             print(f"{'+' if item.passed else '-'} [{item.kind}] {item.prompt!r}\n    {item.text!r}")

@@ -41,8 +41,8 @@ from bot.storage.store import SqlStore
 MIB = 1024 * 1024
 CHARACTERS_PER_TOKEN = 4  # mostly: how much of an earlier discussion is worth reading
 DEMO_NOTICE = (
-    "The demo is a toy: Gemma 3 270M converses, but it knows little, makes things up and reads "
-    "text only. Name a bigger model with PARLEY_MODEL for real answers."
+    "The demo is a toy: Gemma 3 270M converses, but it knows little, makes things up and sees only "
+    "colours and simple shapes. Name a bigger model with PARLEY_MODEL for real answers."
 )
 
 logger = logging.getLogger(__name__)

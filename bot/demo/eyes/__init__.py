@@ -1,4 +1,5 @@
-"""Ground for the demo's eyes: seeded pictures of known colours, shapes and counts to train on.
+"""The demo's eyes: a small SigLIP tower and projector, trained by this folder on seeded renders.
 
-The tower and projector that learn from them are not here yet; the demo model reads text only.
+They tell colours, simple shapes, how many there are and large characters apart; photographs they
+know as such and no more. `assemble.add_eyes` joins them with the text model.
 """

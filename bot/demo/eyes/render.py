@@ -193,7 +193,7 @@ def _outline(rng: random.Random, name: str) -> list[tuple[list[Point], int]]:
     if name == "circle":
         return [(_arc(), 255)]
     if name == "oval":
-        return [(_arc(squash=rng.uniform(0.4, 0.55)), 255)]
+        return [(_arc(squash=rng.uniform(0.36, 0.48)), 255)]
     if name == "ring":
         return [(_arc(), 255), (_arc(rng.uniform(0.5, 0.72)), 0)]
     if name == "moon":
@@ -201,7 +201,7 @@ def _outline(rng: random.Random, name: str) -> list[tuple[list[Point], int]]:
     if name == "square":
         return [([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)], 255)]
     if name == "rectangle":
-        half = rng.uniform(0.35, 0.46)
+        half = rng.uniform(0.28, 0.4)
         return [([(-0.95, -half), (0.95, -half), (0.95, half), (-0.95, half)], 255)]
     if name == "diamond":
         half = rng.uniform(0.6, 0.72)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,16 @@ def schedule(examples: list[Example], epochs: int, tokens: int, seed: int) -> li
     ]
 
 
+def focused(chats: list[Chat], kinds: str, seed: int) -> list[Chat]:
+    """The chats whose kind matches `kinds` (all where it is empty), and as many others, drawn at
+    random, so that what is polished is not paid for with what is known already."""
+    wanted = [chat for chat in chats if re.fullmatch(kinds, chat.kind)]
+    if not kinds:
+        return chats
+    others = [chat for chat in chats if not re.fullmatch(kinds, chat.kind)]
+    return wanted + random.Random(seed).sample(others, min(len(wanted), len(others)))
+
+
 def train(options: argparse.Namespace) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -176,7 +187,8 @@ def train(options: argparse.Namespace) -> None:
     if options.resume:
         load_adapter(model, options.resume)
     model.train()
-    examples = [encode(tokenizer, chat) for chat in build_chats(options.seed)]
+    chats = focused(build_chats(options.seed), options.focus, options.seed)
+    examples = [encode(tokenizer, chat) for chat in chats]
     used = [example.ids[position] for example in examples for position in example.replies]
     vocabulary = SampledVocabulary(used, model.lm_head.weight.shape[0], options.sampled)
     plan = schedule(examples, options.epochs, options.tokens, options.seed)
@@ -235,6 +247,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=50, help="steps between safety copies")
     parser.add_argument("--first", type=int, default=0, help="skip so many steps of the plan")
     parser.add_argument("--last", type=int, help="end the plan after so many steps")
+    parser.add_argument("--focus", default="", help="kinds of chats (a regex) to polish")
     parser.add_argument("--stop", type=int, default=0, help="break off here, schedule unchanged")
     train(parser.parse_args())
 

