@@ -212,11 +212,14 @@ class Engine(Protocol):
         *,
         owner: str,
         conversation: str,
+        share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
         """Generate one reply: any `Queued`, then `Delta`s, then one `Finish`.
 
         Closing the iterator (or cancelling the task that reads it) frees the sequence at the next
         step. `owner` is who shares the machine fairly with others; `conversation` is a label.
+        `share` weighs this request against others where people wait: background work might have
+        0.25, a direct message 1.
 
         Raises (at the first `anext`):
             EngineBusy, PromptTooLong, EngineStopped, ValueError for a malformed message list.

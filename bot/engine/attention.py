@@ -5,20 +5,23 @@ layers don't care whose token a row is; only attention does, and it reads here, 
 blocks of the pool hold what that row may see. Rows that decode are attended together, padded to
 the longest; each prefill chunk is attended by itself.
 
-The kernel is PyTorch's scaled_dot_product_attention, so it runs everywhere; a device-specific
-paged kernel would replace `LayerKV.attend` and keep the rest.
+The kernel is PyTorch's scaled_dot_product_attention, so it runs everywhere, and is what tests
+compare with. On CUDA a paged kernel (paged.py) takes a step's place where it can.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from bot.engine import paged
 from bot.engine.blocks import NULL, Table
+from bot.engine.paged import PagedPlan
 from bot.engine.prompt import ImageSpan
 
 NAME = "parley_paged"
@@ -66,6 +69,7 @@ class GroupPlan:
     slots: torch.Tensor
     decode: list[DecodeBatch]
     prefill: list[PrefillPart]
+    paged: PagedPlan | None = None  # all of it in the paged kernel
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GroupPlan:
         """A copy on `device` (layers may be spread over several), masks ready to be added."""
@@ -84,7 +88,36 @@ class GroupPlan:
                 )
                 for p in self.prefill
             ],
+            None if self.paged is None else self.paged.to(device),
         )
+
+
+def plan_paged(
+    rows: list[Row], group: int, window: int | None, size: int, device: torch.device
+) -> GroupPlan | None:
+    """Plan a step for one group of layers in the paged kernel; None if a picture is in it."""
+    if any(map(sees_picture, rows)):
+        return None
+    ends = [row.start + row.count for row in rows]
+    tables = [
+        row.table.blocks[group][: -(-end // size)] for row, end in zip(rows, ends, strict=True)
+    ]
+    paged = PagedPlan.of([row.count for row in rows], ends, tables, window, device)
+    return GroupPlan(torch.tensor(_slots(rows, group, size)), [], [], paged)
+
+
+def sees_picture(row: Row) -> bool:
+    """Is a picture's soft token among the chunk's?"""
+    end = row.start + row.count
+    return any(span.start < end and row.start < span.end for span in row.spans)
+
+
+def _slots(rows: list[Row], group: int, size: int) -> list[int]:
+    return [
+        row.table.blocks[group][at // size] * size + at % size
+        for row in rows
+        for at in range(row.start, row.start + row.count)
+    ]
 
 
 def plan_group(rows: list[Row], group: int, window: int | None, size: int) -> GroupPlan:
@@ -96,13 +129,8 @@ def plan_group(rows: list[Row], group: int, window: int | None, size: int) -> Gr
         window: how many tokens a query sees, itself included; None for all.
         size: tokens a block.
     """
-    slots = [
-        row.table.blocks[group][at // size] * size + at % size
-        for row in rows
-        for at in range(row.start, row.start + row.count)
-    ]
     decoding = [row for row in rows if row.count == 1]
-    plan = GroupPlan(torch.tensor(slots), [], [])
+    plan = GroupPlan(torch.tensor(_slots(rows, group, size)), [], [])
     lengths = [row.start + 1 - _first(row.start, window, size) * size for row in decoding]
     for first, end in _buckets(lengths):
         plan.decode.append(_decode_batch(decoding, first, end, group, window, size))
@@ -172,20 +200,32 @@ def _prefill_part(row: Row, at: int, group: int, window: int | None, size: int) 
     return PrefillPart(at, at + row.count, blocks, mask)
 
 
+class NotYours(RuntimeError):
+    """A thread that hung and was replaced has come back: it must not touch the pool."""
+
+
 class Step:
     """The plan of the forward pass under way, shared by all layers of one model."""
 
     def __init__(self) -> None:
         self._plans: list[GroupPlan] = []
         self._moved: dict[tuple[int, torch.device], GroupPlan] = {}
+        self._thread = 0
 
     def begin(self, plans: list[GroupPlan]) -> None:
-        """Set the plans of the next forward pass, one a group."""
+        """Set the plans of this thread's next forward pass, one a group."""
         self._plans = plans
         self._moved.clear()
+        self._thread = get_ident()
 
     def plan(self, group: int, device: torch.device, dtype: torch.dtype) -> GroupPlan:
-        """A group's plan on the device and in the dtype of the layer that asks."""
+        """A group's plan on the device and in the dtype of the layer that asks.
+
+        Raises:
+            NotYours: another thread began this step (the asking one hung and was replaced).
+        """
+        if get_ident() != self._thread:
+            raise NotYours
         if (found := self._moved.get((group, device))) is None:
             found = self._moved[group, device] = self._plans[group].to(device, dtype)
         return found
@@ -195,7 +235,8 @@ class LayerKV:
     """One layer's pool and its attention.
 
     Args:
-        keys, values: [blocks + 1, block_size, kv_heads * head_dim]; block 0 stays zero.
+        keys, values: [blocks + 1, block_size, kv_heads * head_dim]; block 0 is nobody's, and masked
+            wherever it is read.
     """
 
     def __init__(self, step: Step, group: int, heads: int, blocks: int, like: torch.Tensor,
@@ -206,47 +247,53 @@ class LayerKV:
         shape = (blocks + 1, size, width)
         self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
         self.values = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self._flat_keys = self.keys.flatten(0, 1)
+        self._flat_values = self.values.flatten(0, 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What keys and values are stored as, and queries must be."""
+        return self.keys.dtype
 
     def attend(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """Store the step's K/V, then attend.
 
         Args:
-            query: [1, heads, T, d]; key, value: [1, kv_heads, T, d]; already rotated.
+            queries: [T, heads, d]; keys, values: [T, kv_heads, d]; already rotated.
             scale: what scores are multiplied by.
 
         Returns:
-            [1, T, heads, d]
+            [T, heads, d]
+
+        Raises:
+            NotYours: the step under way is another thread's.
         """
-        plan = self.step.plan(self.group, query.device, query.dtype)
-        _, heads, rows, dim = query.shape
+        plan = self.step.plan(self.group, queries.device, queries.dtype)
+        heads, dim = queries.shape[1:]
         shared = heads // self.kv_heads
-        self.keys.flatten(0, 1).index_copy_(0, plan.slots, key[0].transpose(0, 1).flatten(1))
-        self.values.flatten(0, 1).index_copy_(0, plan.slots, value[0].transpose(0, 1).flatten(1))
-        queries = query[0].transpose(0, 1)  # [T, heads, d]
-        out = torch.empty((rows, heads, dim), dtype=query.dtype, device=query.device)
+        self._flat_keys.index_copy_(0, plan.slots, keys.flatten(1))
+        self._flat_values.index_copy_(0, plan.slots, values.flatten(1))
+        if plan.paged is not None:
+            shape = (*self.keys.shape[:2], self.kv_heads, dim)
+            pools = self.keys.view(shape), self.values.view(shape)
+            return paged.attend(queries, *pools, plan.paged, scale)
+        parts: list[torch.Tensor] = []
         for batch in plan.decode:
             # With one token a sequence, the heads that share K/V are the queries of one head.
             q = queries[batch.first : batch.end].reshape(-1, self.kv_heads, shared, dim)
             k, v = self._gather(batch.blocks)
             found = scaled_dot_product_attention(q, k, v, attn_mask=batch.mask, scale=scale)
-            out[batch.first : batch.end] = found.flatten(1, 2)
+            parts.append(found.reshape(-1, heads, dim))
         for part in plan.prefill:
+            mine = slice(part.first, part.end)
             if part.blocks is None:
-                k, v = key[:, :, part.first : part.end], value[:, :, part.first : part.end]
+                k, v = (new[mine].transpose(0, 1)[None] for new in (keys, values))
             else:
                 k, v = self._gather(part.blocks[None])
-            found = scaled_dot_product_attention(
-                query[:, :, part.first : part.end],
-                _spread(k, shared),
-                _spread(v, shared),
-                attn_mask=part.mask,
-                is_causal=part.mask is None,
-                scale=scale,
-            )
-            out[part.first : part.end] = found[0].transpose(0, 1)
-        return out[None]
+            parts.append(_attend_chunk(queries[mine], k, v, part.mask, scale))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def clear(self, blocks: list[int]) -> None:
         """Zero some blocks (what a failed sequence may have left in them)."""
@@ -261,6 +308,44 @@ class LayerKV:
         keys = self.keys.index_select(0, flat).view(shape).transpose(1, 2)
         values = self.values.index_select(0, flat).view(shape).transpose(1, 2)
         return keys, values
+
+
+def _attend_chunk(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """Attention of one prefill chunk.
+
+    Args:
+        queries: [n, heads, d]; keys, values: [1, kv_heads, keys, d].
+        mask: [n, keys], to be added to the scores; None for plain causal.
+
+    Returns:
+        [n, heads, d]
+    """
+    count, heads, dim = queries.shape
+    kv_heads = keys.shape[1]
+    shared = heads // kv_heads
+    if mask is not None and queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
+        # Two products in bfloat16 take half of what PyTorch's fused attention takes on a CPU;
+        # the heads that share K/V are queries of one head here.
+        rows = queries.view(count, kv_heads, shared, dim).transpose(0, 1).reshape(kv_heads, -1, dim)
+        added = mask[:, None].expand(-1, shared, -1).reshape(1, count * shared, -1)
+        scores = torch.baddbmm(added, rows, keys[0].transpose(1, 2), alpha=scale)
+        mixed = torch.softmax(scores, -1) @ values[0]
+        return mixed.view(kv_heads, count, shared, dim).transpose(0, 1).reshape(count, heads, dim)
+    found = scaled_dot_product_attention(
+        queries.transpose(0, 1)[None],
+        _spread(keys, shared),
+        _spread(values, shared),
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+    )
+    return found[0].transpose(0, 1)
 
 
 def _spread(heads: torch.Tensor, times: int) -> torch.Tensor:
@@ -286,8 +371,12 @@ def paged_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer; `module.parley_kv` is that layer's `LayerKV`."""
-    return module.parley_kv.attend(query, key, value, scaling), None
+    """What transformers calls in every layer; `module.parley_kv` is that layer's `LayerKV`.
+
+    transformers gives and takes [1, heads, T, d] and [1, T, heads, d].
+    """
+    rows = (states[0].transpose(0, 1) for states in (query, key, value))
+    return module.parley_kv.attend(*rows, scaling)[None], None
 
 
 AttentionInterface.register(NAME, paged_attention)

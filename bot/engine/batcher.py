@@ -7,10 +7,13 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from threading import Thread
+from dataclasses import replace
+from threading import Lock, Thread
+from typing import Self
 
 import torch
 
+from bot.engine import paged
 from bot.engine.api import (
     EngineBusy,
     EngineInfo,
@@ -24,18 +27,21 @@ from bot.engine.api import (
     StreamItem,
 )
 from bot.engine.detokenizer import ReplyText
+from bot.engine.graphs import record_cuda
 from bot.engine.loading import LocalEngineConfig, load_model
 from bot.engine.memory import MIB, build_blocks
 from bot.engine.prompt import Prompt
-from bot.engine.request import Request
+from bot.engine.request import Request, refuse
 from bot.engine.runner import ModelRunner
 from bot.engine.sampling import Sampler
 from bot.engine.scheduler import Scheduler
 from bot.engine.tokenizer import ChatTokenizer
 from bot.engine.vision import Vision
+from bot.engine.watchdog import Watchdog
 from bot.engine.worker import Worker
 
 log = logging.getLogger(__name__)
+_JOIN_S = 30.0  # how long `stop` waits for a step under way
 _NOTHING = Snapshot(running=(), waiting=0, tokens_per_s=0.0, steps=0, generated_total=0)
 
 
@@ -51,6 +57,13 @@ class LocalEngine:
         self._ready: Future[_Running] | None = None
         self._running: _Running | None = None
         self._in_flight = 0  # replies asked for and not ended
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     @property
     def info(self) -> EngineInfo:
@@ -83,10 +96,10 @@ class LocalEngine:
         self._running = self._thread = self._ready = None
         if running is None or thread is None:
             return
-        running.worker.stop()
-        if running.vision is not None:
-            running.vision.close()
-        await asyncio.to_thread(thread.join)
+        thread = running.stop() or thread
+        await asyncio.to_thread(thread.join, _JOIN_S)
+        if thread.is_alive():
+            log.error("the engine's thread does not answer; its memory is not freed")
         del running
         gc.collect()
         if torch.cuda.is_available():
@@ -107,6 +120,7 @@ class LocalEngine:
         *,
         owner: str,
         conversation: str,
+        share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
         """Generate one reply; see `api.Engine.stream`."""
         running = self._now()
@@ -118,11 +132,12 @@ class LocalEngine:
             raise EngineBusy(max(0, self._in_flight - len(running.worker.snapshot().running)))
         self._in_flight += 1
         request = self._request(running, prompt, sampling, owner, conversation)
+        request.share = share
         try:
             if running.vision is not None:
                 for digest, pixels in running.vision.prepare(prompt.images).items():
                     request.pixels[digest] = await asyncio.wrap_future(pixels)
-            running.worker.submit(request)
+            running.submit(request)
             while True:
                 item = await request.queue.get()
                 if isinstance(item, Exception):
@@ -133,11 +148,13 @@ class LocalEngine:
         finally:
             self._in_flight -= 1
             if not request.done:
-                running.worker.cancel(request)
+                running.cancel(request)
 
     def _now(self) -> _Running:
         if self._running is None:
             raise EngineStopped("the engine is not running")
+        if self._running.lost:
+            raise EngineStopped("the device does not answer; Parley must be restarted")
         return self._running
 
     def _request(
@@ -165,6 +182,13 @@ class _Running:
 
     def __init__(self, config: LocalEngineConfig) -> None:
         loaded = load_model(config)
+        text = loaded.text_model.config
+        size = None
+        if loaded.device.type == "cuda":
+            shape = text.num_attention_heads, text.num_key_value_heads, text.head_dim
+            size = paged.prepare(loaded.device, loaded.dtype, *shape)
+        if size is not None:
+            config = replace(config, block_size=size)
         blocks, max_context = build_blocks(config, loaded)
         images = loaded.tokenizer.images
         self.info = loaded.info(max_context)
@@ -173,6 +197,16 @@ class _Running:
         if loaded.image_processor is not None:
             cache = config.image_cache_mib * MIB
             self.vision = Vision(loaded.model, loaded.image_processor, cache)
+        runner = ModelRunner(
+            loaded.text_model,
+            loaded.head,
+            blocks,
+            images.soft if images else None,
+            int8=loaded.int8,
+            paged=size is not None,
+        )
+        if size is not None and config.device_map is None:
+            runner.record(record_cuda, longest=max_context, most=config.max_batch)
         self.worker = Worker(
             # Somebody who decodes takes one token of the budget: leave some for prompts.
             Scheduler(
@@ -180,11 +214,73 @@ class _Running:
                 max_running=config.max_batch,
                 step_tokens=max(config.max_step_tokens, config.max_batch + 16),
             ),
-            ModelRunner(loaded.text_model, loaded.head, blocks, images.soft if images else None),
+            runner,
             self.vision,
             stop_ids=frozenset() if config.ignore_eos else loaded.stop_ids,
             max_context=max_context,
         )
+        self.lost = False  # the device hangs, whatever is tried
+        self._config = config
+        self._lock = Lock()  # while one worker takes over from another
+        self._thread: Thread | None = None  # of a worker that took over
+        self._steps = -1  # the worker's count when it took over
+        self._watchdog: Watchdog | None = None
+        if config.step_timeout_s:
+            self._watchdog = Watchdog(config.step_timeout_s, self._check)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request up."""
+        with self._lock:
+            self.worker.submit(request)
+
+    def cancel(self, request: Request) -> None:
+        """Nobody reads it any more."""
+        with self._lock:
+            self.worker.cancel(request)
+
+    def stop(self) -> Thread | None:
+        """Cancel everything; the thread to wait for, if it isn't the first one."""
+        with self._lock:
+            if self._watchdog is not None:
+                self._watchdog.stop()
+            self.worker.stop()
+            if self.vision is not None:
+                self.vision.close()
+            return self._thread
+
+    def _check(self) -> None:
+        """On the watchdog's thread: replace a worker that hangs; twice in a row is too much."""
+        with self._lock:
+            others = None if self.lost else self.worker.abandon(self._config.step_timeout_s)
+            if others is None:
+                return
+            if self.worker.steps > self._steps:
+                log.error("a step hung: its replies failed, a new worker goes on with the others")
+                try:
+                    self.worker = self.worker.renewed()
+                except Exception:
+                    log.critical("there is no memory for a new worker", exc_info=True)
+                else:
+                    self._steps = self.worker.steps
+                    self._thread = Thread(
+                        target=_work,
+                        args=(self.worker, self._config.threads),
+                        name="parley-engine",
+                        daemon=True,
+                    )
+                    for request in others:
+                        self.worker.submit(request)
+                    self._thread.start()
+                    return
+            log.critical("the device does not answer: restart Parley")
+            self.lost = True
+            refuse(others, EngineStopped("the device does not answer"))
+
+
+def _work(worker: Worker, threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)  # counts for the calling thread only
+    worker.run()
 
 
 def _live(config: LocalEngineConfig, ready: Future[_Running]) -> None:
@@ -211,4 +307,4 @@ def _live(config: LocalEngineConfig, ready: Future[_Running]) -> None:
 
 def _stop_when_loaded(ready: Future[_Running]) -> None:
     if not ready.cancelled() and ready.exception() is None:
-        ready.result().worker.stop()
+        ready.result().stop()

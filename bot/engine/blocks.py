@@ -203,6 +203,11 @@ class KVBlocks:
                 blocks[index] = NULL
             table.dropped[number] = max(first, table.dropped[number])
 
+    def fresh(self) -> KVBlocks:
+        """One like this, with nothing in use and nothing published."""
+        groups = tuple(Group(group.window, Pool(group.pool.size)) for group in self.groups)
+        return KVBlocks(self.block_size, groups, self.step_tokens, self.reuse)
+
     def reset(self) -> None:
         """Everything free, nothing published; tables in use become invalid."""
         for group in self.groups:

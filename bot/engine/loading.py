@@ -17,7 +17,9 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, GenerationConfig
 
 from bot.engine.api import EngineInfo, ModelLoadError
+from bot.engine.crops import CropRule, PanAndScan
 from bot.engine.explain import explained, first_line, no_memory
+from bot.engine.quantize import on_cpu, on_cuda
 from bot.engine.tokenizer import ChatTokenizer, ImageTokens
 
 Progress = Callable[[str], None]
@@ -37,6 +39,7 @@ class LocalEngineConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     device_map: str | None = None  # accelerate's: auto, balanced, ... over several devices
     dtype: str = "auto"  # auto, bfloat16, float16, float32
+    quantize: str = "none"  # int8, none; auto: int8 on a CPU that is quick at it
     text_only: bool = False
     allow_pretrained: bool = False
     hf_token: str | None = None
@@ -46,8 +49,10 @@ class LocalEngineConfig:
     max_queue: int = 256  # requests that may wait beyond a full batch
     kv_memory_mib: int = 0  # 0: chosen by the device
     image_cache_mib: int = 256
+    pan_and_scan: PanAndScan = "off"
     block_size: int = 16
     prefix_cache: bool = True
+    step_timeout_s: float = 300.0  # a step that takes longer hangs; 0: never
     threads: int = 0  # 0: PyTorch's choice
     ignore_eos: bool = False  # for benchmarks: every reply has its full length
     progress: Progress | None = None
@@ -72,6 +77,7 @@ class LoadedModel:
     dtype: torch.dtype
     max_positions: int
     name: str
+    int8: bool = False  # the runner is to turn the linear layers into 8 bits
 
     def info(self, max_context: int) -> EngineInfo:
         """What the engine tells about itself."""
@@ -82,7 +88,7 @@ class LoadedModel:
             max_context=max_context,
             image_tokens=images.count if images else 0,
             device=str(self.device),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
         )
 
 
@@ -108,10 +114,13 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
             source = snapshot_download(
                 source, token=config.hf_token, allow_patterns=_FILES, tqdm_class=_bar(config)
             )
-        config.say(f"loading {config.model} ({str(dtype)[6:]}, {device})")
-        model = _load_weights(config, source, settings, sees, device, dtype)
+        quantizer = on_cuda(config.quantize, config.say) if device.type == "cuda" else None
+        kind = "int8" if quantizer is not None else str(dtype)[6:]
+        config.say(f"loading {config.model} ({kind}, {device})")
+        model = _load_weights(config, source, settings, sees, device, dtype, quantizer)
         stop_ids = _stop_ids(source, settings)
         processor = AutoImageProcessor.from_pretrained(source) if sees else None
+    text_model = model.model.language_model if sees else model.model
     text = settings.get_text_config()
     images = None
     if sees:
@@ -121,11 +130,12 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
             soft=settings.image_token_index,
             count=settings.mm_tokens_per_image,
         )
-    tokenizer = ChatTokenizer(raw_tokenizer, images, text.vocab_size)
+    crops = CropRule.of(config.pan_and_scan, processor) if sees else CropRule("off")
+    tokenizer = ChatTokenizer(raw_tokenizer, images, text.vocab_size, crops)
     ends = {tokenizer.end_of_turn} | ({tokenizer.eos} if tokenizer.eos is not None else set())
     return LoadedModel(
         model=model,
-        text_model=model.model.language_model if sees else model.model,
+        text_model=text_model,
         head=model.lm_head,
         tokenizer=tokenizer,
         image_processor=processor,
@@ -134,6 +144,7 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         dtype=dtype,
         max_positions=text.max_position_embeddings,
         name=config.model,
+        int8=device.type == "cpu" and on_cpu(config.quantize, text_model, config.say),
     )
 
 
@@ -253,10 +264,13 @@ def _load_weights(
     sees: bool,
     device: torch.device,
     dtype: torch.dtype,
+    quantizer: Any | None = None,
 ) -> Any:
     options: dict[str, Any] = {}
+    if quantizer is not None:
+        options["quantization_config"] = quantizer
     if settings.model_type == "gemma3" and not sees:
-        options = {"config": settings.get_text_config(), "key_mapping": _TEXT_ONLY_KEYS}
+        options |= {"config": settings.get_text_config(), "key_mapping": _TEXT_ONLY_KEYS}
     if config.device_map is not None:
         options["device_map"] = config.device_map
     elif device.type != "cpu":

@@ -66,3 +66,10 @@ def _budget(config: LocalEngineConfig, loaded: LoadedModel, wanted: float) -> fl
         free: Any = torch.cuda.mem_get_info(loaded.device)[0]
         return float(free * _CUDA_SHARE)
     return min(max(_CPU_DEFAULT, wanted), float(psutil.virtual_memory().available) / 2)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Did the device (or the machine) run out of memory?"""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -23,7 +23,8 @@ class ImageSpan:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt ready for the model: token ids and, in order of appearance, its pictures."""
+    """A prompt ready for the model: token ids and, in order of appearance, its pictures (crops of
+    pictures are pictures here)."""
 
     ids: tuple[int, ...]
     spans: tuple[ImageSpan, ...] = ()

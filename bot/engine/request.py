@@ -11,7 +11,15 @@ from threading import Lock
 
 import torch
 
-from bot.engine.api import Delta, Finish, FinishReason, SamplingParams, StreamItem, Usage
+from bot.engine.api import (
+    Delta,
+    EngineError,
+    Finish,
+    FinishReason,
+    SamplingParams,
+    StreamItem,
+    Usage,
+)
 from bot.engine.detokenizer import ReplyText
 from bot.engine.prompt import Prompt
 from bot.engine.sampling import Sampler
@@ -32,6 +40,7 @@ class Request:
     sampler: Sampler
     loop: asyncio.AbstractEventLoop
     queue: asyncio.Queue[Outcome]
+    share: float = 1.0  # twice as much is served twice as soon, where people wait
     pixels: dict[str, torch.Tensor] = field(default_factory=dict)  # by digest, not yet seen
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     sequence: Sequence | None = None
@@ -95,6 +104,15 @@ class Outbox:
 def _deliver(items: Iterable[tuple[Request, Outcome]]) -> None:
     for request, item in items:
         request.queue.put_nowait(item)
+
+
+def refuse(requests: Iterable[Request], error: EngineError) -> None:
+    """End requests that no worker has any more."""
+    outbox = Outbox()
+    for request in requests:
+        request.done = True
+        outbox.put(request, error)
+    outbox.send()
 
 
 class Rate:

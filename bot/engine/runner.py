@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch import nn
 
 from bot.engine import attention, cpu
 from bot.engine.attention import GroupPlan, LayerKV, Row, Step
 from bot.engine.blocks import NULL, Group, KVBlocks, Table
+from bot.engine.graphs import DecodeGraphs, Outputs, Record
+from bot.engine.int8 import Int8Linear
+from bot.engine.lean import LeanGemma, MakeLinear
 from bot.engine.scheduler import Chunk, Sequence
 
 Features = Callable[[Sequence, str], torch.Tensor]
@@ -21,27 +26,40 @@ Features = Callable[[Sequence, str], torch.Tensor]
 class StepResult:
     """What a forward pass gave.
 
-    `logits` [n, V]: one row for each of `sequences`. `broken`: sequences some row of which isn't
-    finite; none of their rows is in `logits`.
+    `logits` [n, V]: one row for each of `sequences`, to be multiplied by its `scale` [n, 1] if
+    there is one. `broken`: sequences some row of which isn't finite; none of their rows is in
+    `logits`.
     """
 
     sequences: list[Sequence]
     logits: torch.Tensor
     broken: list[Sequence]
+    scale: torch.Tensor | None = None
 
 
 class ModelRunner:
-    """Runs transformers' Gemma 3 text model over the K/V pool.
+    """Runs Gemma 3's text model over the K/V pool.
 
     Args:
         text_model: a `Gemma3TextModel`; its attention is switched to the paged one.
         head: the LM head.
         blocks: the pool's bookkeeping (its groups name the windows).
         image_token: id of the soft token, which may lie outside the embedding matrix.
+        int8: turn the linear layers and the head into 8 bits (CPU); the model's own are dropped.
+        lean: run `LeanGemma` on such linears instead of transformers' modules; `int8` does.
+        paged: use the paged kernel (paged.py) where a step allows.
     """
 
     def __init__(
-        self, text_model: Any, head: Any, blocks: KVBlocks, image_token: int | None
+        self,
+        text_model: Any,
+        head: Any,
+        blocks: KVBlocks,
+        image_token: int | None,
+        *,
+        int8: bool = False,
+        lean: MakeLinear | None = None,
+        paged: bool = False,
     ) -> None:
         self.model = text_model
         self.head_device = head.weight.device
@@ -49,12 +67,51 @@ class ModelRunner:
         self.blocks = blocks
         self.image_token = image_token
         self.config = text_model.config
-        self.step = Step()
-        self.layers = self._build_pool()
+        self._layout = [
+            (layer.self_attn.sliding_window, layer.input_layernorm.weight[:0])
+            for layer in text_model.layers
+        ]
+        self.paged = paged
+        self.lean: LeanGemma | None = None
         weight = text_model.embed_tokens.weight
-        if weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
+        if int8:
+            self.lean = LeanGemma(text_model, Int8Linear)
+            self.head = Int8Linear(head.weight, single=False)
+            text_model.layers = nn.ModuleList()
+        elif lean is not None:
+            self.lean = LeanGemma(text_model, lean)
+        elif weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
             self.head = cpu.pack(text_model, head)
         text_model.set_attn_implementation(attention.NAME)
+        self.step = Step()
+        self.layers = self._build_pool()
+        self.graphs: DecodeGraphs | None = None
+
+    @torch.inference_mode()
+    def record(self, record: Record, *, longest: int, most: int) -> None:
+        """Record decode steps of up to `most` sequences of up to `longest` tokens (graphs.py)."""
+        self.graphs = DecodeGraphs(
+            self._decode,
+            [group.window for group in self.blocks.groups],
+            block_size=self.blocks.block_size,
+            longest=longest,
+            most=most,
+            device=self.head_device,
+            record=record,
+        )
+        self._recorded = (record, longest, most)
+        self.graphs.warm_up()
+
+    def renewed(self) -> Self:
+        """The same weights with an empty pool of its own; the old one may still be in use."""
+        new = copy.copy(self)
+        new.blocks = self.blocks.fresh()
+        new.step = Step()
+        new.layers = new._build_pool()
+        if self.graphs is not None:
+            record, longest, most = self._recorded
+            new.record(record, longest=longest, most=most)
+        return new
 
     @torch.inference_mode()
     def forward(self, chunks: list[Chunk], features: Features) -> StepResult:
@@ -65,16 +122,51 @@ class ModelRunner:
             features: looks up pictures that lie in prefill chunks.
         """
         chunks = sorted(chunks, key=lambda c: (c.count > 1, -c.end))
+        if self.graphs is not None and all(chunk.count == 1 for chunk in chunks):
+            rows = self._rows(chunks)
+            tokens = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+            if not any(map(attention.sees_picture, rows)) and (
+                found := self.graphs.run(rows, tokens)
+            ):
+                return self._result(chunks, *found)
+        return self._result(chunks, self.hidden(chunks, features))
+
+    @torch.inference_mode()
+    def hidden(self, chunks: list[Chunk], features: Features) -> torch.Tensor:
+        """The last hidden states [T, hidden] of chunks, decoding ones first, longest first."""
         embeds, positions = self._inputs(chunks, features)
         self.step.begin(self._plan(chunks))
-        hidden = self.model(
+        return self._layers(embeds, positions)
+
+    def _decode(
+        self, tokens: torch.Tensor, positions: torch.Tensor, plans: list[GroupPlan]
+    ) -> Outputs:
+        """A decode step as a function of tensors alone, so that it can be recorded."""
+        self.step.begin(plans)
+        hidden = self._layers(self.model.embed_tokens(tokens), positions)
+        return hidden, self.logits(hidden)[0]
+
+    def _layers(self, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Embeddings [T, hidden] through all layers, by the plans that were set."""
+        if self.lean is not None:
+            return self.lean.forward(embeds, positions, self.layers)
+        found: torch.Tensor = self.model(
             inputs_embeds=embeds[None],
             position_ids=positions[None],
             # The paged attention needs no masks; a dict keeps transformers from making some.
             attention_mask={"full_attention": None, "sliding_attention": None},
             use_cache=False,
         ).last_hidden_state[0]
-        return self._logits(chunks, hidden)
+        return found
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hidden states [n, hidden] to logits [n, V], and the rows' scales [n, 1] if they have."""
+        if isinstance(self.head, Int8Linear):
+            return self.head.unscaled(hidden)
+        logits = self.head(hidden.to(self.head_device))
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return (logits if cap is None else torch.tanh(logits / cap) * cap), None
 
     def clear(self, table: Table, computed: int) -> None:
         """Zero what a failed step may have left behind the first `computed` tokens.
@@ -122,15 +214,28 @@ class ModelRunner:
             at += chunk.count
         return embeds, torch.tensor(positions, device=device)
 
-    def _plan(self, chunks: list[Chunk]) -> list[GroupPlan]:
-        rows = [Row(c.sequence.table, c.sequence.spans, c.start, c.count) for c in chunks]
-        size = self.blocks.block_size
-        return [
-            attention.plan_group(rows, number, group.window, size)
-            for number, group in enumerate(self.blocks.groups)
-        ]
+    @staticmethod
+    def _rows(chunks: list[Chunk]) -> list[Row]:
+        return [Row(c.sequence.table, c.sequence.spans, c.start, c.count) for c in chunks]
 
-    def _logits(self, chunks: list[Chunk], hidden: torch.Tensor) -> StepResult:
+    def _plan(self, chunks: list[Chunk]) -> list[GroupPlan]:
+        rows = self._rows(chunks)
+        size = self.blocks.block_size
+        groups = list(enumerate(self.blocks.groups))
+        if self.paged:
+            device = self.model.embed_tokens.weight.device
+            plans = [
+                attention.plan_paged(rows, number, group.window, size, device)
+                for number, group in groups
+            ]
+            if None not in plans:
+                return [plan for plan in plans if plan is not None]
+        return [attention.plan_group(rows, number, group.window, size) for number, group in groups]
+
+    def _result(
+        self, chunks: list[Chunk], hidden: torch.Tensor, known: torch.Tensor | None = None
+    ) -> StepResult:
+        """Which sequences get a token, and from which logits (`known` [T, V], or computed)."""
         finite = torch.isfinite(hidden).all(-1).tolist()
         broken: list[Sequence] = []
         sequences: list[Sequence] = []
@@ -143,29 +248,35 @@ class ModelRunner:
                 sequences.append(chunk.sequence)
                 last.append(at + chunk.count - 1)
             at += chunk.count
-        rows = hidden[torch.tensor(last, dtype=torch.int64, device=hidden.device)]
-        logits = self.head(rows.to(self.head_device))
-        cap = getattr(self.config, "final_logit_softcapping", None)
-        if cap is not None:
-            logits = torch.tanh(logits / cap) * cap
-        return StepResult(sequences, logits, broken)
+        if known is not None and len(last) == len(known):
+            return StepResult(sequences, known, broken)
+        index = torch.tensor(last, dtype=torch.int64, device=hidden.device)
+        if known is not None:
+            return StepResult(sequences, known[index], broken)
+        if not last:
+            return StepResult([], hidden[index], broken)
+        logits, scale = self.logits(hidden[index])
+        return StepResult(sequences, logits, broken, scale)
 
     def _build_pool(self) -> list[LayerKV]:
         layers = []
-        for layer in self.model.layers:
-            attn = layer.self_attn
-            width = self.config.num_key_value_heads * attn.head_dim
-            number = group_of(self.blocks.groups, attn.sliding_window)
-            attn.parley_kv = LayerKV(
-                self.step,
-                number,
-                self.config.num_key_value_heads,
-                self.blocks.groups[number].pool.size,
-                attn.k_proj.weight,
-                self.blocks.block_size,
-                width,
+        width = self.config.num_key_value_heads * self.config.head_dim
+        for window, like in self._layout:
+            number = group_of(self.blocks.groups, window)
+            layers.append(
+                LayerKV(
+                    self.step,
+                    number,
+                    self.config.num_key_value_heads,
+                    self.blocks.groups[number].pool.size,
+                    like,
+                    self.blocks.block_size,
+                    width,
+                )
             )
-            layers.append(attn.parley_kv)
+        if self.lean is None:  # transformers' layers find theirs by this name
+            for module, pool in zip(self.model.layers, layers, strict=True):
+                module.self_attn.parley_kv = pool
         return layers
 
 

@@ -66,18 +66,15 @@ class Sampler:
         """If the draw needs only the K largest logits, unchanged: K; else 0."""
         return 0 if self.greedy or self._seen is not None else self.params.top_k
 
-    def draw_from(self, values: torch.Tensor, tokens: torch.Tensor) -> int:
-        """The next token, given the `shortlist` largest logits [K], falling, and whose they are.
-
-        `topk` over many rows at once is much quicker than row by row, and gives each row the same.
-        """
-        probs = torch.softmax(values.float() / self.params.temperature, 0)
-        return self._draw(probs, tokens)
+    def uniform(self) -> float:
+        """The next of the sequence's own random numbers, 0 to below 1."""
+        return self._random.random()
 
     def draw(self, logits: torch.Tensor) -> int:
         """The next token of `logits` [V], any float dtype."""
         if 0 < self.shortlist < logits.shape[0]:
-            return self.draw_from(*logits.topk(self.shortlist))
+            values, tokens = logits[None].topk(self.shortlist)
+            return int(draw_rows(values, tokens, [self]))
         scores = logits.float()
         if self._seen is not None:
             scores = self._penalize(scores, self._seen)
@@ -98,7 +95,7 @@ class Sampler:
         p = self.params
         scores = scores / p.temperature
         size = scores.shape[0]
-        if 0 < p.top_k < size:  # with a repetition penalty; else `draw_from` came first
+        if 0 < p.top_k < size:  # with a repetition penalty; else `draw_rows` came first
             values, tokens = scores.topk(p.top_k)
             return self._draw(torch.softmax(values, 0), tokens)
         if p.top_p < 1:
@@ -126,32 +123,74 @@ class Sampler:
         if p.min_p > 0:
             probs = probs.masked_fill(probs < p.min_p * probs.max(), 0)
         total = probs.cumsum(0, dtype=torch.float64)
-        target = total.new_tensor(self._random.random()) * total[-1]
+        target = total.new_tensor(self.uniform()) * total[-1]
         index = int(torch.searchsorted(total, target, right=True))
         index = min(index, probs.shape[0] - 1)
         return index if tokens is None else int(tokens[index])
 
 
-def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int | Exception]:
+def draw_rows(
+    values: torch.Tensor, tokens: torch.Tensor, samplers: Sequence[Sampler]
+) -> torch.Tensor:
+    """A draw for each row, all at once and on the logits' device.
+
+    Args:
+        values: [n, K] each row's `shortlist` largest logits, falling.
+        tokens: [n, K] whose they are.
+
+    Returns:
+        [n] int64, on the device.
+    """
+    columns = [
+        [s.params.temperature, s.params.top_p if s.params.top_p < 1 else 2.0, s.params.min_p]
+        for s in samplers
+    ]
+    settings = torch.tensor(columns, device=values.device)
+    numbers = [[sampler.uniform()] for sampler in samplers]
+    uniform = torch.tensor(numbers, dtype=torch.float64, device=values.device)
+    probs = torch.softmax(values.float() / settings[:, :1], -1)
+    # Keep the fewest that reach top_p: those before which less than top_p has come.
+    before = probs.cumsum(-1) - probs
+    probs = probs.masked_fill(before >= settings[:, 1:2], 0)
+    probs = probs.masked_fill(probs < settings[:, 2:] * probs[:, :1], 0)
+    total = probs.cumsum(-1, dtype=torch.float64)
+    index = torch.searchsorted(total, uniform * total[:, -1:], right=True)
+    return tokens.gather(-1, index.clamp_max_(values.shape[1] - 1))[:, 0]
+
+
+def sample(
+    logits: torch.Tensor, samplers: Sequence[Sampler], scale: torch.Tensor | None = None
+) -> list[int | Exception]:
     """The next token of every row of `logits` [n, V], or why there is none.
 
-    What a row gives depends on that row and its sampler alone.
+    What a row gives depends on that row and its sampler alone. `scale` [n, 1] is what the rows are
+    still to be multiplied by; the greedy choice doesn't need it. What most rows want is computed
+    on the logits' device and copied to the host once.
     """
-    best = likeliest(logits)
-    finite = torch.isfinite(logits.gather(-1, best[:, None])[:, 0]).tolist()
-    drawn: list[int | Exception] = list(best.tolist())
+    if not samplers:
+        return []
+    found = likeliest(logits)
+    finite = torch.isfinite(logits.gather(-1, found[:, None])[:, 0])
     shortlists: dict[int, list[int]] = {}
+    alone: list[int] = []
     for row, sampler in enumerate(samplers):
-        if not finite[row]:
-            drawn[row] = ArithmeticError("the model computed NaN or infinity")
-        elif 0 < sampler.shortlist < logits.shape[1]:
+        if 0 < sampler.shortlist < logits.shape[1]:
             shortlists.setdefault(sampler.shortlist, []).append(row)
         elif not sampler.plain_greedy:
-            drawn[row] = _tried(sampler.draw, logits[row])
+            alone.append(row)
     for size, rows in shortlists.items():
-        values, tokens = logits[torch.tensor(rows, device=logits.device)].topk(size)
-        for at, row in enumerate(rows):
-            drawn[row] = _tried(samplers[row].draw_from, values[at], tokens[at])
+        which = torch.tensor(rows, device=logits.device)
+        values, tokens = (logits if len(rows) == len(logits) else logits[which]).topk(size)
+        if scale is not None:
+            values = values * scale[which]
+        found[which] = draw_rows(values, tokens, [samplers[row] for row in rows])
+    drawn: list[int | Exception] = []
+    for token, good in torch.stack([found, finite.long()], 1).tolist():
+        drawn.append(token if good else ArithmeticError("the model computed NaN or infinity"))
+    for row in alone:
+        if not isinstance(drawn[row], Exception):
+            whole = logits[row] if scale is None else logits[row] * scale[row]
+            drawn[row] = _tried(samplers[row].draw, whole)
     return drawn
 
 

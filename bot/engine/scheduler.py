@@ -16,6 +16,9 @@ from bot.engine.blocks import KVBlocks, Table
 from bot.engine.fair import FairLine, Ticket
 from bot.engine.prompt import ImageSpan
 
+_LEAST_TOKENS = 16  # what a step's budget shrinks to at least
+_CALM_STEPS = 64  # steps without trouble before a shrunken batch grows again
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -62,6 +65,14 @@ class Chunk:
         """The position behind the chunk."""
         return self.start + self.count
 
+    def half(self) -> Chunk | None:
+        """Its first half or so, not cutting an image; None if it can't be made shorter."""
+        end = self.start + self.count // 2
+        for span in self.sequence.spans:
+            if span.start < end < span.end:
+                end = span.start
+        return Chunk(self.sequence, self.start, end - self.start) if end > self.start else None
+
     @property
     def samples(self) -> bool:
         """Does it end where the next token is to be drawn?"""
@@ -81,6 +92,11 @@ class Scheduler:
         self.blocks = blocks
         self.max_running = max_running
         self.step_tokens = step_tokens
+        self.prefill_tokens = step_tokens
+        """Of a step in which somebody decodes, the prompt tokens at most; set before any step."""
+        self._most_running, self._most_tokens = max_running, step_tokens
+        self._calm = 0  # steps since the device ran out of memory, or things grew again
+        self._limit = step_tokens
         self.running: list[Sequence] = []
         self.line: FairLine[Sequence] = FairLine()
         self._steps = 0
@@ -113,6 +129,9 @@ class Scheduler:
         for sequence in sorted(self.running, key=lambda s: s.age):
             if sequence.remaining == 1 and sequence in self.running:
                 self._plan(plan, sequence, 1)
+        self._limit = self.step_tokens
+        if plan:
+            self._limit = min(self.step_tokens, len(plan) + self.prefill_tokens)
         # Every other step begins with the newest and shortest prompts, so that a long one delays
         # few; the other steps begin with the oldest, so that it isn't delayed for ever.
         if self._steps % 2:
@@ -139,8 +158,33 @@ class Scheduler:
         sequence.preemptions += 1
         self.line.rejoin(sequence.ticket)
 
+    def shrink(self, sequences: int) -> None:
+        """A step of so many sequences ran out of the device's memory: smaller ones from now on.
+
+        Who has no place any more goes on later.
+        """
+        self.max_running = max(1, sequences // 2)
+        self.step_tokens = max(_LEAST_TOKENS, self.step_tokens // 2)
+        self._calm = 0
+        while len(self.running) > self.max_running:
+            self.preempt(max(self.running, key=lambda s: s.age))
+
+    def recover(self) -> None:
+        """A step went well: after many of them, try larger ones again."""
+        if (self.max_running, self.step_tokens) == (self._most_running, self._most_tokens):
+            return
+        self._calm += 1
+        if self._calm >= _CALM_STEPS:
+            self._calm = 0
+            self.max_running = min(self._most_running, self.max_running * 2)
+            self.step_tokens = min(self._most_tokens, self.step_tokens * 2)
+
+    def fresh(self, blocks: KVBlocks) -> Scheduler:
+        """An empty one with the same limits over other blocks."""
+        return Scheduler(blocks, max_running=self._most_running, step_tokens=self._most_tokens)
+
     def _budget(self, plan: dict[Sequence, Chunk]) -> int:
-        return self.step_tokens - sum(chunk.count for chunk in plan.values())
+        return self._limit - sum(chunk.count for chunk in plan.values())
 
     def _prefill(self, plan: dict[Sequence, Chunk], order: list[Sequence]) -> None:
         for sequence in order:

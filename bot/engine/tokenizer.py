@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from bot.engine.api import Image, Message, Text
+from bot.engine.crops import CropRule
 from bot.engine.prompt import ImageSpan, Prompt
 
 # Added tokens that the tokenizer file doesn't mark as special in every edition, yet control.
@@ -25,6 +26,7 @@ _CONTROL = re.compile(
     r"|<(pad|eos|bos|unk|mask)>"
 )
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_NO_CROPS = CropRule("off")
 _CACHED_TEXTS = 2048  # personas and finished turns come again with every turn
 
 
@@ -45,9 +47,16 @@ class ChatTokenizer:
         tokenizer: a transformers fast tokenizer of the Gemma 3 family.
         images: the picture tokens, or None for a model that sees nothing.
         vocab_size: ids at or above it don't exist in the model.
+        crops: when pictures are shown in parts too, and which.
     """
 
-    def __init__(self, tokenizer: Any, images: ImageTokens | None, vocab_size: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        images: ImageTokens | None,
+        vocab_size: int,
+        crops: CropRule = _NO_CROPS,
+    ) -> None:
         backend: Tokenizer = tokenizer.backend_tokenizer
         self._literal, control = _without_control_tokens(backend)
         self.control_ids: frozenset[int] = frozenset(control.values())
@@ -56,6 +65,7 @@ class ChatTokenizer:
         self.end_of_turn: int = control["<end_of_turn>"]
         self.eos: int | None = control.get("<eos>")
         self.images = images
+        self.crops = crops
         self.vocab_size = vocab_size
         self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_uncached)
 
@@ -144,6 +154,19 @@ class _Builder:
         self._ids.extend(ids[:stop])
 
     def image(self, image: Image) -> None:
+        """A picture and its crops, in Gemma3Processor's words."""
+        crops = self._tokenizer.crops.crops(image)
+        if not crops:
+            self._view(image)
+            return
+        self.text("Here is the original image ")
+        self._view(image)
+        self.text(" and here are some crops to help you see better ")
+        for number, crop in enumerate(crops):
+            self.text(" " if number else "")
+            self._view(crop)
+
+    def _view(self, image: Image) -> None:
         """As Gemma3Processor does: two newlines on either side, merged with the text around."""
         tokens = self._tokenizer.images
         if tokens is None:

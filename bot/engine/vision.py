@@ -13,6 +13,7 @@ import torch
 from PIL import Image as PILImage
 
 from bot.engine.api import Image
+from bot.engine.crops import Crop
 
 _AT_ONCE = 4  # pictures in one pass: more would hold up those who decode
 
@@ -49,9 +50,11 @@ class Vision:
         """
         try:
             picture = PILImage.open(io.BytesIO(image.data)).convert("RGB")
+            if isinstance(image, Crop):
+                picture = picture.crop(image.box)
         except Exception as error:
             raise ValueError(f"a picture can't be decoded: {error}") from error
-        # Pan and scan is off: one picture is always `mm_tokens_per_image` tokens.
+        # Crops are pictures of their own here: each is always `mm_tokens_per_image` tokens.
         values = self._processor(images=[picture], return_tensors="pt", do_pan_and_scan=False)[
             "pixel_values"
         ]
@@ -65,6 +68,38 @@ class Vision:
             if found is not None:
                 self._cache.move_to_end(digest)
             return found
+
+    def look(self, wanted: dict[str, torch.Tensor | Image]) -> dict[str, torch.Tensor | Exception]:
+        """Features of pictures by digest, or why there are none; cached ones aren't computed.
+
+        Args:
+            wanted: by digest, pixel values or (slower) the picture itself.
+        """
+        found: dict[str, torch.Tensor | Exception] = {}
+        pixels: dict[str, torch.Tensor] = {}
+        for digest, picture in wanted.items():
+            if (rows := self.find(digest)) is not None:
+                found[digest] = rows
+                continue
+            try:
+                pixels[digest] = self.pixels(picture) if isinstance(picture, Image) else picture
+            except ValueError as error:
+                found[digest] = error
+        return found | self._try(pixels)
+
+    def _try(self, pixels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | Exception]:
+        """All at once; if that raises, one by one, so that only the bad one has no features."""
+        if not pixels:
+            return {}
+        found: dict[str, torch.Tensor | Exception] = {}
+        try:
+            found |= self.compute(pixels)
+        except Exception as error:
+            if len(pixels) == 1:
+                return dict.fromkeys(pixels, error)
+            for digest, values in pixels.items():
+                found |= self._try({digest: values})
+        return found
 
     @torch.inference_mode()
     def compute(self, pixels: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -5,25 +5,38 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from threading import Condition
 
 import torch
 
-from bot.engine.api import FinishReason, GenerationFailed, Lane, Queued, Snapshot
+from bot.engine.api import (
+    FinishReason,
+    GenerationFailed,
+    Image,
+    Lane,
+    Queued,
+    Snapshot,
+)
+from bot.engine.memory import out_of_memory
+from bot.engine.pace import Pace
 from bot.engine.request import Outbox, Rate, Request
 from bot.engine.runner import ModelRunner, StepResult
 from bot.engine.sampling import sample
 from bot.engine.scheduler import Chunk, Scheduler, Sequence
 from bot.engine.vision import Vision
+from bot.engine.watchdog import Abandoned, Guard
 
 log = logging.getLogger(__name__)
+
+
+_Pass = tuple[list[Chunk], StepResult | None, int]
 
 
 class Worker:
     """Owns scheduler, pool and model between `run`'s first and last line.
 
-    `submit`, `cancel`, `stop` and `snapshot` may be called from any thread.
+    `submit`, `cancel`, `stop`, `snapshot`, `abandon` may be called from any thread.
     """
 
     def __init__(
@@ -45,6 +58,9 @@ class Worker:
         self._cancelled: deque[Request] = deque()
         self._wake = Condition()
         self._stopping = False
+        self._guard = Guard()
+        self._step_of: list[Chunk] = []
+        self._pace = Pace(scheduler.step_tokens)
         self._out = Outbox()
         self._rate = Rate()
         self._steps = 0
@@ -74,6 +90,54 @@ class Worker:
             self._stopping = True
             self._wake.notify()
 
+    def abandon(self, limit_s: float) -> list[Request] | None:
+        """Give the thread up if it has been in the model for longer than `limit_s` seconds.
+
+        The replies of the step that hangs fail.
+
+        Returns:
+            The other requests, for another worker; None if the thread is well.
+        """
+        if not self._guard.give_up(limit_s):
+            return None
+        self._stopping = True
+        failed = {chunk.sequence for chunk in self._step_of}
+        gone = set(self._cancelled)
+        others: list[Request] = []
+        for sequence, request in self._requests.items():
+            if sequence in failed:
+                request.done = True
+                failure = GenerationFailed(f"a step hung for more than {limit_s:g} seconds")
+                self._out.put(request, failure)
+            elif request not in gone:
+                others.append(request)
+        others += [request for request in self._inbox if request not in gone]
+        self._out.send()
+        self._lanes = ()
+        return others
+
+    def renewed(self) -> Worker:
+        """One with the same model and an empty pool of its own, to take over after `abandon`.
+
+        Raises:
+            RuntimeError: no memory for another pool (the old thread still holds its own).
+        """
+        runner = self.runner.renewed()
+        new = Worker(
+            self.scheduler.fresh(runner.blocks),
+            runner,
+            self.vision,
+            stop_ids=self._stop_ids,
+            max_context=self._max_context,
+        )
+        new._steps, new._generated = self._steps, self._generated
+        return new
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return self._steps
+
     def snapshot(self) -> Snapshot:
         """The batcher after its last step."""
         return Snapshot(
@@ -88,6 +152,12 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped."""
+        try:
+            self._run()
+        except Abandoned:
+            log.warning("the thread that hung has come back and ends")
+
+    def _run(self) -> None:
         while self._collect():
             try:
                 self._step()
@@ -120,7 +190,15 @@ class Worker:
             gone = list(self._cancelled)
             self._cancelled.clear()
         for request in arrived:
-            sequence = Sequence(
+            self._accept(request)
+        for request in gone:
+            self._drop(request)
+        return True
+
+    def _accept(self, request: Request) -> None:
+        sequence = request.sequence
+        if sequence is None:
+            sequence = request.sequence = Sequence(
                 owner=request.owner,
                 tokens=list(request.prompt.ids),
                 spans=request.prompt.spans,
@@ -128,14 +206,14 @@ class Worker:
                 table=self.scheduler.blocks.table(),
                 prompt_length=len(request.prompt.ids),
             )
-            request.sequence = sequence
-            self._requests[sequence] = request
-            self.scheduler.add(sequence)
-        for request in gone:
-            self._drop(request)
-        return True
+        else:  # it comes from a worker that hung: what it has said stays, all else begins anew
+            sequence.table = self.scheduler.blocks.table()
+            sequence.computed = 0
+        self._requests[sequence] = request
+        self.scheduler.add(sequence, request.share)
 
     def _step(self) -> None:
+        self.scheduler.prefill_tokens = self._pace.limit()
         chunks = self.scheduler.schedule()
         self._tell_places()
         if not chunks:
@@ -144,36 +222,65 @@ class Worker:
         for chunk in chunks:
             request = self._requests[chunk.sequence]
             request.started = request.started or now
+        self._step_of = chunks
         chunks = self._look(chunks)
-        if not chunks:
-            return
-        for done, result in self._forward(chunks):
+        began = time.perf_counter()
+        full = 0  # sequences of the largest pass that ran out of memory
+        for done, result, failed in self._forward(chunks):
+            full = max(full, failed)
+            if result is None:
+                continue
             self._steps += 1
             broken = set(result.broken)
             self.scheduler.settle([c for c in done if c.sequence not in broken])
             for sequence in result.broken:
                 self._fail(sequence, ArithmeticError("the model computed NaN or infinity"))
             self._sample(result)
+        if full:
+            self.scheduler.shrink(full)
+        else:
+            self.scheduler.recover()
+        decoding = sum(chunk.count == 1 for chunk in chunks)
+        prefilled = sum(chunk.count for chunk in chunks) - decoding
+        self._pace.note(decoding, prefilled, time.perf_counter() - began)
 
-    def _forward(self, chunks: list[Chunk]) -> list[tuple[list[Chunk], StepResult]]:
-        """One pass; if it raises, halves are tried until those who are to blame are alone."""
+    def _forward(self, chunks: list[Chunk]) -> Iterator[_Pass]:
+        """One pass; if it raises, halves are tried until those who are to blame are alone.
+
+        Yields:
+            What was computed, its result, and how many sequences were too many for the memory.
+        """
+        if not chunks:
+            return
         try:
-            return [(chunks, self.runner.forward(chunks, self._features))]
+            with self._guard:
+                result = self.runner.forward(chunks, self._features)
         except Exception as error:
             log.warning("a step of %d sequences failed: %s", len(chunks), error)
-            if isinstance(error, torch.OutOfMemoryError):
+            no_memory = out_of_memory(error)
+            if no_memory and torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if len(chunks) == 1:
-                self._fail(chunks[0].sequence, error)
-                return []
-        half = len(chunks) // 2
-        return self._forward(chunks[:half]) + self._forward(chunks[half:])
+                shorter = chunks[0].half() if no_memory else None
+                if shorter is None:
+                    self._fail(chunks[0].sequence, error)
+                else:
+                    yield from self._forward([shorter])
+                return
+            if no_memory:
+                yield [], None, len(chunks)
+            half = len(chunks) // 2
+            yield from self._forward(chunks[:half])
+            yield from self._forward(chunks[half:])
+        else:
+            yield chunks, result, 0
 
     def _sample(self, result: StepResult) -> None:
         if not result.sequences:
             return
         requests = [self._requests[sequence] for sequence in result.sequences]
-        drawn = sample(result.logits, [request.sampler for request in requests])
+        with self._guard:
+            drawn = sample(result.logits, [r.sampler for r in requests], result.scale)
         now = time.perf_counter()
         for request, sequence, token in zip(requests, result.sequences, drawn, strict=True):
             if isinstance(token, Exception):
@@ -204,70 +311,37 @@ class Worker:
         self._drop(request)
 
     def _look(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Run the vision tower for pictures that this step prefills; each distinct one once."""
-        wanted: dict[str, list[Request]] = {}
+        """Run the vision tower for pictures that this step prefills; each distinct one once.
+
+        Returns:
+            The chunks of those whose pictures could be looked at.
+        """
+        askers: dict[str, list[Request]] = {}
+        wanted: dict[str, torch.Tensor | Image] = {}
         for chunk in chunks:
             request = self._requests[chunk.sequence]
-            for span in chunk.sequence.spans:
+            for span, image in zip(request.prompt.spans, request.prompt.images, strict=True):
                 inside = span.start < chunk.end and chunk.start < span.end
                 if inside and span.digest not in request.features:
-                    wanted.setdefault(span.digest, []).append(request)
+                    askers.setdefault(span.digest, []).append(request)
+                    # Pixels are missing if features left the cache since the request was made.
+                    wanted.setdefault(span.digest, request.pixels.get(span.digest, image))
         if not wanted or self.vision is None:
             return chunks
-        failed = set()
-        pixels: dict[str, torch.Tensor] = {}
-        found: dict[str, torch.Tensor] = {}
-        for digest, requests in wanted.items():
-            if (rows := self.vision.find(digest)) is not None:
-                found[digest] = rows
-                continue
-            try:
-                pixels[digest] = self._pixels(digest, requests)
-            except Exception as error:
-                failed |= self._fail_for(requests, error)
-        found |= self._compute(pixels, wanted, failed)
+        with self._guard:
+            found = self.vision.look(wanted)
         for digest, rows in found.items():
-            for request in wanted[digest]:
-                request.features[digest] = rows
-                request.pixels.pop(digest, None)
-        return [chunk for chunk in chunks if chunk.sequence not in failed]
-
-    def _compute(
-        self,
-        pixels: dict[str, torch.Tensor],
-        wanted: dict[str, list[Request]],
-        failed: set[Sequence],
-    ) -> dict[str, torch.Tensor]:
-        """All at once; if that raises, one by one, so that only the bad picture's reply fails."""
-        assert self.vision is not None
-        try:
-            return self.vision.compute(pixels) if pixels else {}
-        except Exception as error:
-            if len(pixels) == 1:
-                failed |= self._fail_for(wanted[next(iter(pixels))], error)
-                return {}
-        found: dict[str, torch.Tensor] = {}
-        for digest, values in pixels.items():
-            found |= self._compute({digest: values}, wanted, failed)
-        return found
-
-    def _pixels(self, digest: str, requests: list[Request]) -> torch.Tensor:
-        assert self.vision is not None
-        for request in requests:
-            if digest in request.pixels:
-                return request.pixels[digest]
-        # Its features left the cache between the request and now.
-        image = next(i for i in requests[0].prompt.images if i.digest == digest)
-        return self.vision.pixels(image)
+            for request in askers[digest]:
+                if isinstance(rows, Exception):
+                    if not request.done and request.sequence is not None:
+                        self._fail(request.sequence, rows)
+                else:
+                    request.features[digest] = rows
+                    request.pixels.pop(digest, None)
+        return [chunk for chunk in chunks if chunk.sequence in self._requests]
 
     def _features(self, sequence: Sequence, digest: str) -> torch.Tensor:
         return self._requests[sequence].features[digest]
-
-    def _fail_for(self, requests: Iterable[Request], error: Exception) -> set[Sequence]:
-        sequences = {r.sequence for r in requests if r.sequence is not None and not r.done}
-        for sequence in sequences:
-            self._fail(sequence, error)
-        return sequences
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         """End one reply with an error; the others go on."""
@@ -276,7 +350,8 @@ class Worker:
         failure = GenerationFailed(f"{type(error).__name__}: {error}")
         failure.__cause__ = error
         self._out.put(request, failure)
-        self.runner.clear(sequence.table, sequence.computed)
+        with self._guard:
+            self.runner.clear(sequence.table, sequence.computed)
         self._drop(request)
 
     def _fail_all(self, error: Exception) -> None:
@@ -289,15 +364,13 @@ class Worker:
     def _reset(self) -> bool:
         """An empty pool and line; False if not even that works (the device is lost)."""
         try:
-            self.runner.reset()
+            with self._guard:
+                self.runner.reset()
         except Exception:
             log.critical("the device does not answer; the engine stops", exc_info=True)
             self.stop()
             return False
-        old = self.scheduler
-        self.scheduler = Scheduler(
-            old.blocks, max_running=old.max_running, step_tokens=old.step_tokens
-        )
+        self.scheduler = self.scheduler.fresh(self.scheduler.blocks)
         return True
 
     def _drop(self, request: Request) -> None:

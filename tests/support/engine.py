@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 
 from bot.engine.api import Image, Message
 from bot.engine.blocks import Group, KVBlocks, Pool
+from bot.engine.graphs import Outputs
+from bot.engine.lean import Linear
 from bot.engine.prompt import Prompt
 from bot.engine.runner import ModelRunner
 from bot.engine.scheduler import Scheduler, Sequence
@@ -26,6 +28,53 @@ def chat_tokenizer(*, sees: bool) -> ChatTokenizer:
     boi, eoi, soft = tokenizer.convert_tokens_to_ids([*models.IMAGE, models.SOFT])
     images = ImageTokens(boi, eoi, soft, models.IMAGE_TOKENS) if sees else None
     return ChatTokenizer(tokenizer, images, len(tokenizer))
+
+
+def float_linear(*weights: torch.Tensor) -> Linear:
+    """Weights below one another, as they are."""
+    whole = torch.cat([weight.detach() for weight in weights])
+    return lambda rows: torch.nn.functional.linear(rows, whole)
+
+
+def emulated_varlen_attn(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, ends: torch.Tensor, _: None,
+    longest_query: int, longest_key: int, *, scale: float, window_size: tuple[int, int],
+    enable_gqa: bool, seqused_k: torch.Tensor, block_table: torch.Tensor,
+) -> torch.Tensor:  # fmt: skip
+    """What `torch.nn.attention.varlen.varlen_attn` is documented to compute, one by one."""
+    assert enable_gqa
+    assert window_size[1] == 0
+    assert {t.dtype for t in (ends, seqused_k, block_table)} == {torch.int32}
+    out = torch.empty_like(queries)
+    for n, used in enumerate(seqused_k.tolist()):
+        first, end = ends[n : n + 2].tolist()
+        assert end - first <= longest_query
+        assert used <= longest_key
+        key, value = (
+            pool[block_table[n].long()].flatten(0, 1)[:used].transpose(0, 1)
+            for pool in (keys, values)
+        )
+        at = torch.arange(used - (end - first), used)[:, None]
+        seen = torch.arange(used)
+        mask = seen <= at
+        if window_size[0] >= 0:
+            mask &= seen >= at - window_size[0]
+        out[first:end] = torch.nn.functional.scaled_dot_product_attention(
+            queries[first:end].transpose(0, 1), key, value,
+            attn_mask=mask, scale=scale, enable_gqa=True,
+        ).transpose(0, 1)  # fmt: skip
+    return out
+
+
+def rerun(step: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+    """A "recording" that computes the step again, into the same outputs."""
+    outputs = step()
+
+    def replay() -> None:
+        for old, new in zip(outputs, step(), strict=True):
+            old.copy_(new)
+
+    return replay, outputs
 
 
 @dataclass
@@ -53,8 +102,22 @@ class Rig:
         self.vision = Vision(self.model, models.tiny_processor().image_processor, 2**20)
         self.window = self.text.config.sliding_window
 
-    def build(self, *, size: int, blocks: int, running: int, step: int, reuse: bool = True) -> None:
-        """A fresh pool and scheduler. `blocks`: of the full layers' pool."""
+    def build(
+        self,
+        *,
+        size: int,
+        blocks: int,
+        running: int,
+        step: int,
+        reuse: bool = True,
+        lean: bool = False,
+        kernel: str = "portable",
+    ) -> None:
+        """A fresh pool and scheduler. `blocks`: of the full layers' pool.
+
+        `lean`: through the model code of the 8-bit path, with linear layers in float32.
+        `kernel`: "paged" through an emulated paged kernel, "graphs" also through recorded steps.
+        """
         self.blocks = KVBlocks(
             size,
             (Group(None, Pool(blocks)), Group(self.window, Pool(blocks))),
@@ -64,8 +127,15 @@ class Rig:
         self.scheduler = Scheduler(self.blocks, max_running=running, step_tokens=step)
         images = self.tokenizer.images
         self.runner = ModelRunner(
-            self.text, self.model.lm_head, self.blocks, images.soft if images else None
+            self.text,
+            self.model.lm_head,
+            self.blocks,
+            images.soft if images else None,
+            lean=float_linear if lean else None,
+            paged=kernel != "portable",
         )
+        if kernel == "graphs":
+            self.runner.record(rerun, longest=blocks * size, most=3)
 
     def run(self, asks: Iterable[Ask]) -> None:
         """Serve them all; every step is checked for what must always hold."""

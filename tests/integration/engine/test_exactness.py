@@ -2,7 +2,7 @@
 
 What it does is drawn at random: who joins when, how long prompts are, pictures, shared prefixes,
 chunk sizes, block sizes, pools so small that sequences are preempted and cached blocks evicted,
-cancellations in the middle.
+cancellations in the middle, transformers' modules or the lean ones of the 8-bit path.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bot.engine import paged
 from bot.engine.api import Message, Text
 from tests.support import models
-from tests.support.engine import PICTURES, Ask, Rig
+from tests.support.engine import PICTURES, Ask, Rig, emulated_varlen_attn
+
+
+@pytest.fixture(autouse=True)
+def emulated_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paged, "varlen_attn", emulated_varlen_attn)
+
 
 WORDS = ["the user", "model", "a b c", "<end_of_turn>", "é", "x", "\n\n", "hello there"]
 PERSONAS = ["", "You are the user.", "You are a model of the user and more than that."]
@@ -68,6 +75,8 @@ shape = st.fixed_dictionaries(
         "running": st.integers(1, 5),
         "step": st.sampled_from([6, 17, 64]),
         "reuse": st.booleans(),
+        "lean": st.booleans(),
+        "kernel": st.sampled_from(["portable", "portable", "paged", "graphs"]),
     }
 )
 slow = settings(

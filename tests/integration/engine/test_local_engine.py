@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from bot.engine import int8
 from bot.engine.api import (
     Delta,
     EngineBusy,
@@ -27,6 +29,7 @@ from bot.engine.api import (
 )
 from bot.engine.batcher import LocalEngine
 from bot.engine.loading import LocalEngineConfig
+from bot.engine.runner import ModelRunner
 from tests.support import models
 from tests.support.engine import PICTURES
 
@@ -251,6 +254,131 @@ async def test_a_bad_step_fails_only_who_is_to_blame(
     assert isinstance(results[3], GenerationFailed)
     assert "kernel says no" in str(results[3])
     await settled(engine)
+
+
+async def test_out_of_memory_shrinks_the_batch_and_nobody_notices(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that holds two sequences and 20 tokens a step."""
+    worker = engine._running.worker
+    asked = [f"{i} " + "the user " * 12 for i in range(6)]
+    good = [said(await items(engine, text))[1] for text in asked]
+    worker.runner.reset()
+    forward, refused = worker.runner.forward, []
+
+    def small(chunks: Any, features: Any) -> Any:
+        if len(chunks) > 2 or sum(chunk.count for chunk in chunks) > 20:
+            refused.append(len(chunks))
+            raise torch.OutOfMemoryError("no room")
+        return forward(chunks, features)
+
+    monkeypatch.setattr(worker.runner, "forward", small)
+    got = await asyncio.gather(*(items(engine, text) for text in asked))
+    assert [said(one)[1] for one in got] == good
+    assert refused.count(1)  # a lone prompt was cut into shorter chunks
+    # It doesn't run into the wall in every step: a batch of two was found and kept.
+    assert len(refused) < 40
+    await settled(engine)
+
+
+async def test_who_alone_does_not_fit_is_told(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = engine._running.worker.runner
+    forward = runner.forward
+
+    def small(chunks: Any, features: Any) -> Any:
+        if any(len(chunk.sequence.tokens) > 60 for chunk in chunks):
+            raise torch.OutOfMemoryError("no room")
+        return forward(chunks, features)
+
+    monkeypatch.setattr(runner, "forward", small)
+    results = await asyncio.gather(
+        items(engine, "hello"), items(engine, "x" * 80), return_exceptions=True
+    )
+    assert said(results[0])[2].reason == "length"
+    assert isinstance(results[1], GenerationFailed)
+    await settled(engine)
+
+
+async def test_a_step_that_hangs_fails_its_replies_and_another_worker_goes_on(
+    seeing_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(config(seeing_folder, max_batch=2, step_timeout_s=1.0, ignore_eos=True))
+    await engine.start()
+    release = threading.Event()
+    try:
+        good = said(await items(engine, "good"))[1]
+        old = engine._running.worker
+        forward, back = ModelRunner.forward, threading.Event()
+
+        def hanging(runner: ModelRunner, chunks: Any, features: Any) -> Any:
+            if any(c.sequence.owner == "bad" and c.sequence.generated > 3 for c in chunks):
+                release.wait(100)
+                try:
+                    return forward(runner, chunks, features)
+                finally:
+                    back.set()
+            return forward(runner, chunks, features)
+
+        monkeypatch.setattr(ModelRunner, "forward", hanging)
+        long = SamplingParams(temperature=0, max_new_tokens=300)
+        results = await asyncio.gather(
+            items(engine, "bad", owner="bad", sampling=long),
+            items(engine, "beside it", sampling=long),
+            items(engine, "good"),  # these wait for a place
+            items(engine, next(iter(PICTURES.values()))),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], GenerationFailed)
+        assert "hung" in str(results[0])
+        assert isinstance(results[1], GenerationFailed)
+        assert said(results[2])[1] == good
+        assert said(results[3])[2].reason == "length"
+        assert engine._running.worker is not old
+        # The old thread comes back: it ends, and touches nothing of the new pool.
+        release.set()
+        assert await asyncio.to_thread(back.wait, 60)
+        assert said(await items(engine, "good"))[1] == good
+        await settled(engine)
+    finally:
+        release.set()
+        await engine.stop()
+
+
+async def test_a_device_that_hangs_again_at_once_is_given_up(
+    seeing_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(config(seeing_folder, step_timeout_s=0.5, ignore_eos=True))
+    await engine.start()
+    release = threading.Event()
+    monkeypatch.setattr(ModelRunner, "forward", lambda *_: release.wait(100))
+    try:
+        for _ in range(2):
+            with pytest.raises(GenerationFailed, match="hung"):
+                await items(engine, "hello")
+        with pytest.raises(EngineStopped, match="restarted"):
+            await items(engine, "hello")
+    finally:
+        release.set()
+        await engine.stop()
+
+
+@pytest.mark.skipif(not int8.works(), reason="this CPU has no exact 8-bit kernels")
+async def test_int8_replies_are_the_same_alone_and_in_a_crowd(tmp_path: Path) -> None:
+    folder = models.save_tiny(tmp_path, sees=True)
+    engine = LocalEngine(config(folder, quantize="int8", ignore_eos=True))
+    await engine.start()
+    try:
+        assert engine.info.dtype == "int8"
+        asked = [("hello",), ("the user " * 9,), (next(iter(PICTURES.values())), "what?")]
+        alone = [said(await items(engine, *parts))[1] for parts in asked]
+        engine._running.worker.runner.reset()
+        together = await asyncio.gather(*(items(engine, *parts) for parts in asked))
+        assert [said(one)[1] for one in together] == alone
+        await settled(engine)
+    finally:
+        await engine.stop()
 
 
 @pytest.mark.parametrize("where", ["hidden", "logits"])

@@ -130,6 +130,59 @@ def test_own_prefix_is_found_after_preemption() -> None:
     assert one.cached == 0  # of the prompt, when it first started
 
 
+def test_prompts_take_less_while_somebody_decodes() -> None:
+    sched = scheduler(step=32)
+    sched.prefill_tokens = 5
+    one = sequence(sched, 40, new=50)
+    assert [c.count for c in step(sched)] == [32]  # nobody decodes
+    step(sched)
+    sequence(sched, 40, first=1000)
+    assert {c.sequence is one: c.count for c in step(sched)} == {True: 1, False: 5}
+
+
+def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
+    sched = scheduler(step=32)
+    busy = sequence(sched, 3, new=60)
+    step(sched)
+    sched.prefill_tokens = 2
+    one = sequence(sched, 12, spans=(ImageSpan(2, 6, "a"),), first=50, owner="b")
+    for _ in range(12):
+        step(sched)
+    assert one.generated
+    assert busy.generated > 5
+
+
+def test_out_of_memory_shrinks_the_batch_and_calm_grows_it_again() -> None:
+    sched = scheduler(running=8, step=64, blocks=400)
+    made = [sequence(sched, 5, new=300, first=i * 10) for i in range(8)]
+    step(sched)
+    oldest = min(sched.running, key=lambda s: s.age)
+    sched.shrink(8)
+    assert (len(sched.running), sched.max_running, sched.step_tokens) == (4, 4, 32)
+    assert oldest in sched.running
+    step(sched)
+    assert len(sched.running) == 4
+    sched.shrink(1)
+    assert len(sched.running) == sched.max_running == 1
+    for _ in range(64 * 3):
+        step(sched)
+        sched.recover()
+    assert (sched.max_running, sched.step_tokens) == (8, 64)
+    while not sched.idle:
+        step(sched)
+    assert all(s.generated == s.max_new for s in made)
+
+
+def test_half_a_chunk_cuts_no_picture() -> None:
+    sched = scheduler()
+    one = sequence(sched, 40, spans=(ImageSpan(3, 6, "a"),))
+    assert Chunk(one, 0, 10).half() == Chunk(one, 0, 3)
+    assert Chunk(one, 3, 6).half() is None
+    assert Chunk(one, 3, 8).half() is None
+    assert Chunk(one, 10, 8).half() == Chunk(one, 10, 4)
+    assert Chunk(one, 10, 1).half() is None
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(

@@ -1,0 +1,35 @@
+"""Ask a model several questions at once: `python -m bot.engine MODEL QUESTION [QUESTION ...]`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from bot.engine.api import Delta, EngineError, Message, SamplingParams, Text
+from bot.engine.batcher import LocalEngine
+from bot.engine.loading import LocalEngineConfig
+
+
+async def answer(engine: LocalEngine, question: str) -> str:
+    """One reply, whole."""
+    asked = [Message("user", (Text(question),))]
+    stream = engine.stream(asked, SamplingParams(), owner=question, conversation=question)
+    return "".join([item.text async for item in stream if isinstance(item, Delta)])
+
+
+async def main(model: str, questions: list[str]) -> None:
+    """All of them in one batch; the replies in the order of the questions."""
+    config = LocalEngineConfig(model, quantize="auto", progress=lambda s: print(s, file=sys.stderr))
+    async with LocalEngine(config) as engine:
+        replies = await asyncio.gather(*(answer(engine, question) for question in questions))
+    for question, reply in zip(questions, replies, strict=True):
+        print(f"> {question}\n{reply}\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python -m bot.engine MODEL QUESTION [QUESTION ...]")
+    try:
+        asyncio.run(main(sys.argv[1], sys.argv[2:]))
+    except EngineError as error:
+        sys.exit(str(error))

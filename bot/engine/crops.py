@@ -1,0 +1,95 @@
+"""Pan and scan: which parts of a picture the model is shown too, by Gemma 3's own rule.
+
+A picture is squeezed into a square of 896 pixels a side, whatever its shape. Crops show parts of
+it at a larger scale: more detail, for as many tokens again each.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from PIL import Image as PILImage
+
+from bot.engine.api import Image
+
+PanAndScan: TypeAlias = Literal["off", "auto", "on"]
+Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
+
+# `auto`: pictures of at least this ratio of sides, or whose longer side is this much more than
+# the model takes, so that squeezing would lose what is small in them.
+_ELONGATED = 2.0
+_HIGH_RESOLUTION = 1.5
+
+# What `Gemma3Processor` falls back on: the checkpoints say null.
+_MIN_CROP, _MAX_CROPS, _MIN_RATIO = 256, 4, 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Crop(Image):
+    """A part of a picture: the same bytes, and a digest of its own."""
+
+    box: Box = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CropRule:
+    """When a picture is cropped, and how. Lengths in pixels."""
+
+    mode: PanAndScan
+    side: int = 896  # of what the vision tower takes
+    min_crop: int = _MIN_CROP
+    max_crops: int = _MAX_CROPS
+    min_ratio: float = _MIN_RATIO
+
+    @classmethod
+    def of(cls, mode: PanAndScan, processor: Any) -> CropRule:
+        """The rule of a model's image processor."""
+        return cls(
+            mode,
+            processor.size["height"],
+            processor.pan_and_scan_min_crop_size or _MIN_CROP,
+            processor.pan_and_scan_max_num_crops or _MAX_CROPS,
+            processor.pan_and_scan_min_ratio_to_activate or _MIN_RATIO,
+        )
+
+    def crops(self, image: Image) -> tuple[Crop, ...]:
+        """The crops to show beside a picture; only its header is read."""
+        if self.mode == "off":
+            return ()
+        try:
+            with PILImage.open(io.BytesIO(image.data)) as opened:
+                size = opened.size
+        except Exception:  # whoever looks at its pixels says so
+            return ()
+        return tuple(
+            Crop(image.data, f"{image.digest}/{'-'.join(map(str, box))}", box)
+            for box in self.boxes(*size)
+        )
+
+    def boxes(self, width: int, height: int) -> tuple[Box, ...]:
+        """Where the crops of a picture of this size lie; none where the rule asks for none."""
+        longer, shorter = max(width, height), min(width, height)
+        if not self._applies(longer, shorter):
+            return ()
+        # As `Gemma3ImageProcessor.pan_and_scan`: slices along the longer side.
+        count = min(longer // self.min_crop, math.floor(longer / shorter + 0.5))
+        count = min(self.max_crops, max(2, count))
+        step = math.ceil(longer / count)
+        if min(step, shorter) < self.min_crop:
+            return ()
+        slices = [(at, min(at + step, longer)) for at in range(0, step * count, step)]
+        if width >= height:
+            return tuple((start, 0, end, height) for start, end in slices)
+        return tuple((0, start, width, end) for start, end in slices)
+
+    def _applies(self, longer: int, shorter: int) -> bool:
+        if self.mode == "off" or longer / shorter < self.min_ratio:
+            return False
+        return (
+            self.mode == "on"
+            or longer / shorter >= _ELONGATED
+            or longer >= _HIGH_RESOLUTION * self.side
+        )

@@ -1,0 +1,86 @@
+"""Linear layers in 8 bits on a CPU: one scale a weight row, one scale a token.
+
+A token's activations are rounded by that token's own largest value, and sums of 8-bit products are
+whole numbers: a row of the result depends on that row alone, to the last bit, whoever else is in
+the batch. The kernels are PyTorch's own (oneDNN's): `qlinear_pointwise` for several rows,
+`_int_mm` for one (it has a third of the overhead); both give the same bits.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+_SLICE = 16384  # weight rows converted at once: the whole LM head in float32 would be 670 MB
+_ROUND = 128.5  # the zero point of unsigned activations, and a half to make truncation round
+
+
+class Int8Linear:
+    """A linear layer without bias, in 8 bits.
+
+    Args:
+        weights: [out, in] each, any float type; several are laid below one another.
+        single: keep a second copy of the weight, for the kernel that is quick for one row.
+    """
+
+    def __init__(self, *weights: torch.Tensor, single: bool = True) -> None:
+        rows = sum(len(weight) for weight in weights)
+        whole = torch.empty((rows, weights[0].shape[1]), dtype=torch.int8)
+        # The activations' 1/127 is folded into the weights' scales.
+        self._scales = torch.empty(rows)
+        at = 0
+        for weight in weights:
+            for part in torch.split(weight.detach(), _SLICE):
+                scaled = part.float()
+                scale = scaled.abs().amax(1).clamp_(min=1e-12) / 127
+                whole[at : at + len(part)] = (scaled / scale[:, None]).round_().to(torch.int8)
+                self._scales[at : at + len(part)] = scale / 127
+                at += len(part)
+        self._zeros = torch.zeros(rows, dtype=torch.int32)
+        self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
+        self._single = whole.t() if single else None
+        self._origin = torch.tensor(_ROUND)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """[n, in] to [n, out], float32."""
+        product, scale = self.unscaled(rows)
+        return product.mul_(scale)
+
+    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The product [n, out], each row of which is still to be multiplied by its scale [n, 1].
+
+        For the LM head, whose largest values can be found without that.
+        """
+        scale = rows.abs().amax(-1, keepdim=True)
+        # A row of zeros gives NaN here and whatever integers, times a scale of 0: zeros.
+        levels = torch.addcmul(self._origin, rows, scale.reciprocal(), value=127).to(torch.uint8)
+        if self._single is not None and len(rows) == 1:
+            levels = levels.bitwise_xor_(128).view(torch.int8)  # unsigned around 128 to signed
+            return torch._int_mm(levels, self._single) * self._scales, scale
+        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            levels, 1.0, 128, self._packed, self._scales, self._zeros,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        return product, scale
+
+
+@lru_cache(maxsize=1)
+def works() -> bool:
+    """Do these kernels exist here, and are they exact?
+
+    They are PyTorch's own but not public; and without VNNI (before 2019 or so) oneDNN adds pairs
+    of products in 16 bits, which saturates.
+    """
+    with torch.inference_mode():
+        try:
+            weight = torch.full((96, 256), 0.5)
+            weight[::2] *= -1
+            rows = torch.ones(5, 256)
+            rows[1::2] *= -1
+            linear = Int8Linear(weight)
+            want = rows @ weight.t()
+            several, one = linear(rows), linear(rows[:1])
+            return torch.allclose(several, want) and torch.allclose(one, want[:1])
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return False

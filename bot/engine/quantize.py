@@ -1,0 +1,54 @@
+"""`PARLEY_QUANTIZE`: whether and how the weights become 8 bits, by device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import transformers
+from transformers.utils import is_bitsandbytes_available, is_torchao_available
+
+from bot.engine import int8
+from bot.engine.lean import LeanGemma
+
+
+def on_cpu(wanted: str, text_model: Any, say: Callable[[str], None]) -> bool:
+    """Whether the runner is to use 8 bits (int8.py).
+
+    Args:
+        wanted: "none", "int8", or "auto" (if it is possible, without a word if not).
+        say: tells the operator.
+    """
+    if wanted == "none":
+        return False
+    if LeanGemma.fits(text_model) and int8.works():
+        return True
+    if wanted == "int8":
+        say(
+            "PARLEY_QUANTIZE=int8: this CPU (or PyTorch) has no exact 8-bit kernels; "
+            f"the weights stay in {str(text_model.dtype).removeprefix('torch.')}"
+        )
+    return False
+
+
+def on_cuda(wanted: str, say: Callable[[str], None]) -> Any | None:
+    """transformers' configuration for loading 8-bit weights; None: load them as they are.
+
+    Not run on a GPU yet. bitsandbytes first: with a threshold of 0 its activations are scaled per
+    token, so that a reply doesn't depend on who else is in the batch.
+    """
+    if wanted != "int8":
+        return None
+    if is_bitsandbytes_available():
+        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
+    if is_torchao_available():
+        from torchao.quantization import (  # type: ignore[import-not-found, unused-ignore]
+            Int8WeightOnlyConfig,
+        )
+
+        return transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    say(
+        "PARLEY_QUANTIZE=int8 needs bitsandbytes or torchao on CUDA, and neither is installed; "
+        "the weights stay as they are (pip install bitsandbytes)"
+    )
+    return None
