@@ -174,7 +174,12 @@ class Settings(BaseSettings):
     )
 
     # --- how replies are drawn, where a persona says nothing else
-    temperature: float = Field(0.7, ge=0, le=5, description="0 takes the likeliest token always.")
+    temperature: float = Field(
+        0.7,
+        ge=0,
+        le=5,
+        description="0 takes the likeliest token always; the demo has 0.4 where this is not set.",
+    )
     top_k: int = Field(64, ge=0, description="Only the K likeliest tokens; 0 is off.")
     top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest, up to this share.")
     min_p: float = Field(
