@@ -147,6 +147,12 @@ class Tab:
         """
         await self.page.evaluate(RECORD_GROWTH)
 
+    async def length(self) -> int:
+        """How long the last answer in the thread is just now."""
+        if not await self.answers.count():
+            return 0
+        return len(await self.answers.last.locator(".content").inner_text())
+
     async def growth(self) -> list[float]:
         """Those moments so far, in milliseconds of the clock that all tabs share."""
         return list(await self.page.evaluate("window.grewAt"))
