@@ -153,8 +153,7 @@ class LocalEngine:
     def _now(self) -> _Running:
         if self._running is None:
             raise EngineStopped("the engine is not running")
-        if self._running.lost:
-            raise EngineStopped("the device does not answer; Parley must be restarted")
+        self._running.check_not_lost()
         return self._running
 
     def _request(
@@ -229,9 +228,15 @@ class _Running:
             self._watchdog = Watchdog(config.step_timeout_s, self._check)
 
     def submit(self, request: Request) -> None:
-        """Queue a request up."""
+        """Queue a request up. Raises EngineStopped if the device was given up."""
         with self._lock:
+            self.check_not_lost()
             self.worker.submit(request)
+
+    def check_not_lost(self) -> None:
+        """Raise EngineStopped if the device was given up."""
+        if self.lost:
+            raise EngineStopped("the device does not answer; Parley must be restarted")
 
     def cancel(self, request: Request) -> None:
         """Nobody reads it any more."""

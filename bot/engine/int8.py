@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 
 _SLICE = 16384  # weight rows converted at once: the whole LM head in float32 would be 670 MB
-_ROUND = 128.5  # the zero point of unsigned activations, and a half to make truncation round
+_FEW = 4  # rows; for fewer of them `qlinear_pointwise` is slower than for these
 
 
 class Int8Linear:
@@ -27,7 +27,6 @@ class Int8Linear:
     def __init__(self, *weights: torch.Tensor, single: bool = True) -> None:
         rows = sum(len(weight) for weight in weights)
         whole = torch.empty((rows, weights[0].shape[1]), dtype=torch.int8)
-        # The activations' 1/127 is folded into the weights' scales.
         self._scales = torch.empty(rows)
         at = 0
         for weight in weights:
@@ -35,12 +34,11 @@ class Int8Linear:
                 scaled = part.float()
                 scale = scaled.abs().amax(1).clamp_(min=1e-12) / 127
                 whole[at : at + len(part)] = (scaled / scale[:, None]).round_().to(torch.int8)
-                self._scales[at : at + len(part)] = scale / 127
+                self._scales[at : at + len(part)] = scale
                 at += len(part)
         self._zeros = torch.zeros(rows, dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
         self._single = whole.t() if single else None
-        self._origin = torch.tensor(_ROUND)
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """[n, in] to [n, out], float32."""
@@ -52,17 +50,20 @@ class Int8Linear:
 
         For the LM head, whose largest values can be found without that.
         """
-        scale = rows.abs().amax(-1, keepdim=True)
+        scale = rows.abs().amax(-1, keepdim=True).mul_(1 / 127)
         # A row of zeros gives NaN here and whatever integers, times a scale of 0: zeros.
-        levels = torch.addcmul(self._origin, rows, scale.reciprocal(), value=127).to(torch.uint8)
-        if self._single is not None and len(rows) == 1:
-            levels = levels.bitwise_xor_(128).view(torch.int8)  # unsigned around 128 to signed
+        levels = rows.div(scale).round_().to(torch.int8)
+        count = len(levels)
+        if self._single is not None and count == 1:
             return torch._int_mm(levels, self._single) * self._scales, scale
+        if count < _FEW:
+            levels = torch.nn.functional.pad(levels, (0, 0, 0, _FEW - count))
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            levels, 1.0, 128, self._packed, self._scales, self._zeros,
+            levels.view(torch.uint8).bitwise_xor_(128), 1.0, 128,  # unsigned around 128
+            self._packed, self._scales, self._zeros,
             None, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        return product, scale
+        return product[:count], scale
 
 
 @lru_cache(maxsize=1)

@@ -84,9 +84,9 @@ class LeanGemma:
         for layer, pool in zip(self._layers, pools, strict=True):
             cos, sin = turns[layer.kind]
             found = self._attend(layer, self._rms(rows, layer.before_attention), cos, sin, pool)
-            rows = rows + self._rms(found, layer.after_attention)
+            rows = torch.addcmul(rows, self._unit(found), layer.after_attention)
             found = self._mlp(layer, self._rms(rows, layer.before_mlp))
-            rows = rows + self._rms(found, layer.after_mlp)
+            rows = torch.addcmul(rows, self._unit(found), layer.after_mlp)
         return self._rms(rows, self._norm)
 
     def _attend(
@@ -112,10 +112,14 @@ class LeanGemma:
         return layer.down(functional.gelu(gate, approximate="tanh").mul_(up))
 
     def _rms(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return self._unit(rows).mul_(weight)
+
+    def _unit(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows over their root mean square."""
         # PyTorch's rms_norm is many small operators on a CPU; this is the least that works.
         length = torch.linalg.vector_norm(rows, 2, -1, keepdim=True)
         size = torch.addcmul(self._eps, length, length, value=1 / rows.shape[-1]).rsqrt_()
-        return (rows * size).mul_(weight)
+        return rows * size
 
     def _turn(self, positions: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and signed sines [T, 1, head_dim]."""
