@@ -233,6 +233,7 @@ async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
         chat = TerminalChat(app.service.handle, commands.complete, name=name, forget_first=new)
         try:
             await app.start({terminal.PLATFORM: chat})
+            say("ready")
             return await chat.run()
         finally:
             await app.stop()

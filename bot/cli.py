@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -383,20 +386,35 @@ def one_line(error: BaseException) -> str:
 
 def main() -> None:
     """The console script. Errors are one line on standard error and exit code 1."""
+    code = _exit_code()
+    if any(thread.daemon and thread.is_alive() for thread in threading.enumerate()):
+        # A model that is still being loaded can't be interrupted, and the interpreter aborts when
+        # it ends under a thread that is inside torch. Everything of ours is closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command; its exit code."""
     debug = "--debug" in sys.argv
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except Exception as error:
         if debug:
-            raise
-        if not isinstance(error, expected_errors()):
+            traceback.print_exc()
+        elif isinstance(error, expected_errors()):
+            typer.echo(f"parley: {one_line(error)}", err=True)
+        else:
             typer.echo(
                 f"parley: unexpected {type(error).__name__}: {one_line(error)} "
                 "(run again with --debug before the command for the traceback)",
                 err=True,
             )
-            sys.exit(1)
-        typer.echo(f"parley: {one_line(error)}", err=True)
-        sys.exit(1)
+        return 1
+    return 0

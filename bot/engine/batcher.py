@@ -303,7 +303,6 @@ def _live(config: LocalEngineConfig, ready: Future[_Running]) -> None:
         failure.__cause__ = error
         ready.set_exception(failure)
         return
-    config.say("ready")
     worker = running.worker
     ready.set_result(running)
     del running
