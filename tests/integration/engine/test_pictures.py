@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from bot.engine.loading import LocalEngineConfig
 from tests.support import models
 from tests.support.engine import TIE
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NEW = 6
 PAN_AND_SCAN = {
     "do_pan_and_scan": True,
@@ -31,15 +31,6 @@ PAN_AND_SCAN = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.save_tiny(tmp_path_factory.mktemp("tiny"), sees=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny models are slower on two threads, much slower where others want them too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def said(role: Any, *parts: str | Image) -> Message:

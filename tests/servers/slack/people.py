@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.servers.slack.delivery import Sent
-from tests.servers.slack.server import SlackServer, until
+from tests.servers.slack.server import SlackServer
 from tests.servers.slack.world import Channel, StoredFile, Team, buttons, new_id, new_ts
+from tests.servers.waiting import until
 
 Message = dict[str, Any]
 

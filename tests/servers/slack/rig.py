@@ -14,8 +14,9 @@ from bot.platforms.slack.adapter import SlackAdapter
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.sink import Timing
 from tests.servers.slack.people import Person
-from tests.servers.slack.server import SlackServer, until
+from tests.servers.slack.server import SlackServer
 from tests.servers.slack.world import Channel, Team, buttons, shown
+from tests.servers.waiting import until
 from tests.support.core_rig import FakeReader
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_engine import Request, ScriptedEngine

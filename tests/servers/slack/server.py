@@ -9,13 +9,11 @@ It refuses what Slack refuses (see rules.py and methods.py). `fail` and `limit` 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -355,13 +353,3 @@ async def _arguments(request: web.Request) -> dict[str, Any]:
             except ValueError:
                 args[name] = None
     return args
-
-
-async def until(condition: Callable[[], object], timeout_s: float = 80.0, what: str = "") -> Any:
-    """Wait for what other processes and tasks do; returns what the condition gave."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(what or "it never came")
-        await asyncio.sleep(0.02)
-    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,8 @@ from bot.demo.eyes.tower import (
 )
 from tests.support import models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HIDDEN = 64  # of the tiny text model
 
 
@@ -45,15 +46,6 @@ def made_up_lexicon(size: int = HIDDEN) -> Lexicon:
         for slot, count in zip(SLOTS, counts, strict=True)
     ]
     return Lexicon(torch.randn(words, size, generator=generator), choices)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads that wait for each other are much slower where others want the processor too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_truth_goes_with_the_picture_when_it_is_turned() -> None:

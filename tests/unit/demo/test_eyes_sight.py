@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,16 +12,9 @@ from bot.demo.eyes.assemble import EYES_PATH
 from bot.demo.eyes.lexicon import Lexicon
 from bot.demo.eyes.tower import build_eyes, look, to_pixels
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 #: What the shipped eyes reach at least; see bot/demo/README.md for the figures on more pictures.
 LEAST = {"colour": 0.95, "ground": 0.95, "shape": 0.82, "count": 0.72, "photo": 0.95}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_file_is_small_and_of_the_tower() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.platforms.slack.manifest import ASK_SHORTCUT, SUMMARISE_SHORTCUT
 from tests.servers.slack.rig import Rig
-from tests.servers.slack.server import until
+from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
 

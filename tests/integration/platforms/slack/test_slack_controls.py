@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.servers.slack.rig import Rig
-from tests.servers.slack.server import until
 from tests.servers.slack.world import buttons, shown
+from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
 

@@ -9,8 +9,8 @@ import pytest
 from bot.platforms.slack.posting import Place
 from bot.platforms.slack.status import Status
 from tests.servers.slack.rig import Rig, slack_rig
-from tests.servers.slack.server import until
 from tests.servers.slack.world import buttons, shown, small_print
+from tests.servers.waiting import until
 
 
 def whole(rig: Rig, thread: str) -> str:

@@ -27,8 +27,9 @@ from bot.storage.slack import SlackStores, TokenCipher
 from tests.servers.slack.delivery import HttpDelivery, sign
 from tests.servers.slack.people import Person
 from tests.servers.slack.rig import QUICK, Rig, slack_rig
-from tests.servers.slack.server import SlackServer, until
+from tests.servers.slack.server import SlackServer
 from tests.servers.slack.world import shown
+from tests.servers.waiting import until
 from tests.support.core_rig import FakeReader
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_engine import ScriptedEngine, prompt_text

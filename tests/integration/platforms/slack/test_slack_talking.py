@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.servers.slack.rig import Rig, slack_rig
-from tests.servers.slack.server import until
 from tests.servers.slack.world import buttons, shown, small_print
+from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
 
