@@ -33,10 +33,7 @@ from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
 from tests.support.scripted_engine import count_words, prompt_text
 
-NOTICE = (
-    "The demo is a toy: Gemma 3 270M converses, but it knows little, makes things up and reads "
-    "text only. Name a bigger model with PARLEY_MODEL for real answers."
-)
+NOTICE = "The demo is a toy: it knows little. Name a bigger model for real answers."
 
 
 class PacedEngine:
