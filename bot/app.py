@@ -119,7 +119,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
             app.service.handle,
             app.engine.snapshot,
             ready=lambda: app.is_ready,
-            images=app.files,
+            files=app.files,
             notice=DEMO_NOTICE if settings.model_name == "demo" else "",
             model=settings.model_name,
             token=settings.http_token.get_secret_value() if settings.http_token else None,
@@ -169,6 +169,7 @@ def _adapters(app: App) -> list[Adapter]:
     settings, adapters = app.settings, list[Adapter]()
     if settings.discord_token is not None:
         from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
+        from bot.storage.discord import DiscordAsks
 
         options = DiscordOptions(
             token=settings.discord_token.get_secret_value(),
@@ -179,7 +180,7 @@ def _adapters(app: App) -> list[Adapter]:
             max_file_bytes=int(settings.max_image_mib * MIB),
             extra_hosts=parse_extra_hosts(settings.extra_media_hosts),
         )
-        adapters.append(DiscordAdapter(app.service, options))
+        adapters.append(DiscordAdapter(app.service, options, DiscordAsks(app.database)))
     if settings.has_slack:
         adapters.append(_slack(app))
     return adapters

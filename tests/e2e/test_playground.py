@@ -99,13 +99,14 @@ async def test_a_persona_is_the_admins_to_set_and_changes_the_next_reply(
     assert "You are a pirate" in await ben.answered()
 
 
-async def test_a_picture_is_attached_shown_sent_and_seen(
+async def test_a_picture_and_a_file_are_attached_shown_sent_and_seen(
     rig: Rig, browser: Browser, tmp_path: Path
 ) -> None:
     ana = await Tab.open(browser, rig.url)
     for name in ("sea.png", "sky.png"):
         (tmp_path / name).write_bytes(encoded(noise((160, 120))))
-    (tmp_path / "no.png").write_bytes(b"not a picture")
+    (tmp_path / "no.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "plan.md").write_text("# The plan\n")
     chooser = ana.page.locator("main input[type=file]")
     drafts = ana.page.locator("main .draft:not(.loading)")
     await chooser.set_input_files([tmp_path / "sea.png", tmp_path / "sky.png"])
@@ -115,7 +116,10 @@ async def test_a_picture_is_attached_shown_sent_and_seen(
     await chooser.set_input_files([tmp_path / "no.png"])
     await expect(ana.page.locator("main .problem")).to_contain_text("can't be used")
     await expect(drafts).to_have_count(1)
+    await chooser.set_input_files([tmp_path / "plan.md"])
+    await expect(drafts).to_have_count(2)
     await ana.say("@Parley what is this?")
+    await expect(ana.messages.locator(".pictures a")).to_contain_text("plan.md")
     picture = ana.messages.locator(".pictures img")
     await expect(picture).to_have_count(1)
     await expect(drafts).to_have_count(0)

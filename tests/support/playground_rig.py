@@ -137,7 +137,7 @@ async def playground(
         store,
         service.handle,
         engine.snapshot,
-        images=images,
+        files=images,
         notice=NOTICE,
         model="a scripted stand-in",
         token=token,

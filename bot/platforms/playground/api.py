@@ -7,10 +7,11 @@ from typing import Any
 from aiohttp import web
 
 from bot.core import commands
-from bot.core.ports import BadImage, ImageReader
+from bot.core.ports import BadImage, FileReader
+from bot.core.records import NormalisedImage
 from bot.platforms.playground.messages import Messages
 from bot.platforms.playground.people import Person
-from bot.platforms.playground.records import Post, Upload
+from bot.platforms.playground.records import DOCUMENT, Post, Upload
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.requests import (
     acting_person,
@@ -27,8 +28,8 @@ from bot.platforms.playground.views import channel_view, notice_view, post_view,
 from bot.platforms.playground.workspace import Workspace
 
 MAX_MESSAGE = 8000  # characters
-MAX_UPLOADS = 8  # pictures in one message
-MAX_UNSENT = 3 * MAX_UPLOADS  # pictures of one person, in all tabs' composers together
+MAX_UPLOADS = 8  # files in one message
+MAX_UNSENT = 3 * MAX_UPLOADS  # files of one person, in all tabs' composers together
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -44,12 +45,12 @@ class Api:
         self,
         workspace: Workspace,
         messages: Messages,
-        images: ImageReader,
+        files: FileReader,
         max_upload_bytes: int,
     ) -> None:
         self._workspace = workspace
         self._messages = messages
-        self._images = images
+        self._files = files
         self._max_upload_bytes = max_upload_bytes
 
     # --- channels
@@ -120,55 +121,62 @@ class Api:
         found = commands.complete(request.query.get("text", "")[:MAX_MESSAGE])
         return web.json_response({"completions": [{"text": c.text, "help": c.help} for c in found]})
 
-    # --- pictures
+    # --- pictures and other files
 
     async def add_upload(self, request: web.Request) -> web.Response:
-        """`POST uploads?name=…`, the body is the file: kept as a plain picture, or refused."""
+        """`POST uploads?name=…`, the body is the file.
+
+        A picture is kept as a plain one; a file with a text in it as it is, to be read again when
+        it is sent; anything else is refused.
+        """
         person = acting_person(request)
         if len(await self._workspace.store.unsent_uploads(person.id)) >= MAX_UNSENT:
-            raise Refused(429, "Too many pictures wait to be sent; send or remove some first.")
+            raise Refused(429, "Too many files wait to be sent; send or remove some first.")
         mebibytes = self._max_upload_bytes / 2**20
         data = await body(
             request,
             self._max_upload_bytes,
-            f"The picture is too large: at most {mebibytes:g} MB are taken.",
+            f"The file is too large: at most {mebibytes:g} MB are taken.",
         )
         try:
-            image = await self._images.read(data)
+            content = await self._files.read_file(data)
         except BadImage as reason:
-            raise Refused(415, f"That picture can't be used: {reason}.") from reason
-        upload = await self._workspace.store.add_upload(
-            person.id,
-            file_name(request),
-            _content_type(image.data),
-            image.data,
-            image.width,
-            image.height,
-        )
+            raise Refused(415, f"That file can't be used: {reason}.") from reason
+        kind, width, height = DOCUMENT, 0, 0
+        if isinstance(content, NormalisedImage):
+            data, width, height = content.data, content.width, content.height
+            kind = _content_type(data)
+        name = file_name(request)
+        upload = await self._workspace.store.add_upload(person.id, name, kind, data, width, height)
         return web.json_response({"upload": upload_view(upload)}, status=201)
 
     async def show_upload(self, request: web.Request) -> web.Response:
-        """`GET uploads/{id}`: the picture, for those who may see its message."""
+        """`GET uploads/{id}`: the file, for those who may see its message.
+
+        Only a picture that we made ourselves is shown in the page; others are to be saved.
+        """
         person = acting_person(request)
         upload = await self._upload(path_id(request), person)
         data = await self._workspace.store.upload_data(upload.id)
         if data is None:
-            raise Refused(404, "There is no such picture.")
+            raise Refused(404, "There is no such file.")
         return web.Response(
             body=data,
             content_type=upload.content_type,
             headers={
-                "Content-Disposition": "inline",
+                "Content-Disposition": "attachment"
+                if upload.content_type == DOCUMENT
+                else "inline",
                 "Cache-Control": "private, max-age=86400, immutable",
             },
         )
 
     async def drop_upload(self, request: web.Request) -> web.Response:
-        """`DELETE uploads/{id}`: remove a picture before it is sent."""
+        """`DELETE uploads/{id}`: remove a file before it is sent."""
         person = acting_person(request)
         upload = await self._upload(path_id(request), person)
         if upload.owner != person.id or upload.post_id is not None:
-            raise Refused(403, "You can remove your own pictures only, before they are sent.")
+            raise Refused(403, "You can remove your own files only, before they are sent.")
         await self._workspace.store.drop_upload(upload.id)
         return web.json_response({})
 
@@ -187,10 +195,10 @@ class Api:
         return root
 
     async def _upload(self, upload_id: int, person: Person) -> Upload:
-        """A picture that the person may see: their own unsent one, or one on a visible message."""
+        """A file that the person may see: their own unsent one, or one on a visible message."""
         upload = await self._workspace.store.upload(upload_id)
         if upload is None or (upload.post_id is None and upload.owner != person.id):
-            raise Refused(404, "There is no such picture.")
+            raise Refused(404, "There is no such file.")
         if upload.post_id is not None:
             await self._workspace.post(upload.post_id, person)
         return upload

@@ -149,7 +149,7 @@ class Messages:
     async def _load(self, upload_id: int) -> bytes:
         data = await self._workspace.store.upload_data(upload_id)
         if data is None:
-            raise FileNotFoundError("the picture was deleted")
+            raise FileNotFoundError("the file was deleted")
         return data
 
     async def _tell(self, event: Inbound) -> CommandReply | None:

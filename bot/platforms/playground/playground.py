@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.core.ports import ImageReader, ReplySink
+from bot.core.ports import FileReader, ReplySink
 from bot.core.records import Turn
 from bot.engine.api import Snapshot
 from bot.platforms.playground import assets, login
@@ -51,7 +51,7 @@ class Playground:
         store: The playground's own tables.
         handle: Where events go: the service.
         snapshot: The batcher now, for the live strip.
-        images: Makes plain pictures of what is uploaded.
+        files: Reads what is uploaded.
         notice: One line for newcomers, about the model; "" for none.
         model: The model's name, as shown.
         token: What visitors must know; None where only loopback is served.
@@ -67,7 +67,7 @@ class Playground:
         handle: Handle,
         snapshot: Callable[[], Snapshot],
         *,
-        images: ImageReader,
+        files: FileReader,
         notice: str,
         model: str,
         token: str | None,
@@ -85,9 +85,7 @@ class Playground:
         self._hub = Hub()
         self._pulse = Pulse(self._hub, snapshot, ready)
         self._workspace = Workspace(store, self._hub, self._pulse.wake)
-        self._api = Api(
-            self._workspace, Messages(self._workspace, handle), images, max_upload_bytes
-        )
+        self._api = Api(self._workspace, Messages(self._workspace, handle), files, max_upload_bytes)
         self._sockets = Sockets(self._workspace, self._hub, self._greeting)
         self._assets: dict[str, assets.Asset] = {}
         self._ticker: asyncio.Task[None] | None = None

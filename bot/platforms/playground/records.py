@@ -8,6 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+#: The content type of what is no picture of our own making: a browser must not try to show it.
+DOCUMENT = "application/octet-stream"
+
 
 class ReplyState(StrEnum):
     """Where one of Parley's posts is on its way."""
@@ -38,7 +41,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture, without its bytes. `post_id` is None until the message is sent."""
+    """A picture or a `DOCUMENT`, without its bytes. `post_id` is None until it is sent.
+
+    `width` and `height` are a picture's pixels, else 0.
+    """
 
     id: int
     owner: str

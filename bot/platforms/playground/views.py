@@ -7,7 +7,15 @@ from typing import Any
 
 from bot.core.ports import CommandReply
 from bot.platforms.playground.people import Person, display_name
-from bot.platforms.playground.records import Channel, Post, Reply, ReplyState, Summary, Upload
+from bot.platforms.playground.records import (
+    DOCUMENT,
+    Channel,
+    Post,
+    Reply,
+    ReplyState,
+    Summary,
+    Upload,
+)
 from bot.platforms.playground.text import utf16_length
 
 View = dict[str, Any]
@@ -25,10 +33,12 @@ def channel_view(channel: Channel) -> View:
 
 
 def upload_view(upload: Upload) -> View:
-    """A picture, with its size in pixels so that the page can leave room for it."""
+    """A file; a picture has its size in pixels, so that the page can leave room for it."""
     return {
         "id": upload.id,
         "name": upload.name,
+        "size": upload.size,
+        "picture": upload.content_type != DOCUMENT,
         "width": upload.width,
         "height": upload.height,
     }

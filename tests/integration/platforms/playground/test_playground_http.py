@@ -284,12 +284,30 @@ async def test_a_picture_in_a_dm_is_private(
             assert response.status == expected
 
 
-async def test_what_is_no_picture_is_refused_in_one_sentence(ana: Tab) -> None:
+async def test_a_text_file_goes_into_the_prompt_and_is_only_ever_saved(
+    rig: Rig, ana: Tab, session: aiohttp.ClientSession, scripted: ScriptedEngine
+) -> None:
+    data = "<script>alert('ä')</script>".encode("utf-16")
+    status, answer = await upload(ana, data, "notes.html")
+    assert (status, answer["upload"]["picture"]) == (201, False)
+    assert answer["upload"]["size"] == len(data)
+    await write(ana, "@Parley what does it do?", uploads=[answer["upload"]["id"]])
+    asked = (await scripted.request(0)).asked
+    assert "notes.html" in asked
+    assert "alert('ä')" in asked
+    url = f"{rig.url}/playground/api/uploads/{answer['upload']['id']}"
+    async with session.get(url, params={"as": "ben"}) as response:
+        assert await response.read() == data
+        assert response.content_type == "application/octet-stream"
+        assert response.headers["Content-Disposition"] == "attachment"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_what_can_not_be_read_is_refused_in_one_sentence(ana: Tab) -> None:
     for data, expected in (
         (b"", 415),
-        (b"hello", 415),
+        (b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00", 415),
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", 415),
-        (b"<!doctype html><script>alert(1)</script>", 415),
         (encoded(plain())[:60], 415),
         (b"\x89PNG\r\n\x1a\n" + b"0" * (2 * 2**20), 413),
     ):

@@ -1,4 +1,4 @@
-// The message box: text, pictures (button, paste, drop), completion, Enter sends.
+// The message box: text, files (button, paste, drop), completion, Enter sends.
 
 import * as api from "./api.js";
 import { Completion } from "./completion.js";
@@ -33,13 +33,13 @@ export class Composer {
   }
 
   tools() {
-    const file = h("input", { type: "file", accept: "image/*", multiple: true, class: "visually-hidden", tabindex: "-1", "aria-hidden": "true" });
+    const file = h("input", { type: "file", multiple: true, class: "visually-hidden", tabindex: "-1", "aria-hidden": "true" });
     file.addEventListener("change", () => {
       this.drafts.add([...file.files]);
       file.value = "";
       this.box.focus();
     });
-    const add = iconButton("image", "Add pictures", () => file.click());
+    const add = iconButton("image", "Add pictures or files", () => file.click());
     return h("div", { class: "tools" }, add, file, this.ask, h("span", { class: "spread" }),
       h("span", { class: "hint" }, h("kbd", {}, "/"), " for commands"), this.send);
   }

@@ -1,7 +1,8 @@
-// The pictures of a message that isn't sent yet: uploaded at once, shown small, removable.
+// The files of a message that isn't sent yet: uploaded at once, shown small, removable.
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
+import { fileLabel } from "./files.js";
 
 export class Drafts {
   /** `onChange()`: added, ready or removed; `onProblem(text)`: one couldn't be taken. */
@@ -10,7 +11,7 @@ export class Drafts {
     this.onChange = onChange;
     this.onProblem = onProblem;
     this.drafts = [];
-    this.node = h("div", { class: "drafts", hidden: true, role: "group", "aria-label": "Pictures to send" });
+    this.node = h("div", { class: "drafts", hidden: true, role: "group", "aria-label": "Files to send" });
   }
 
   get ready() {
@@ -25,7 +26,7 @@ export class Drafts {
     const { uploads: most, upload_bytes: bytes } = this.state.hello.limits;
     for (const file of files) {
       if (this.drafts.length >= most) {
-        this.onProblem(`At most ${most} pictures go into one message.`);
+        this.onProblem(`At most ${most} files go into one message.`);
         return;
       }
       if (file.size > bytes) this.onProblem(`${file.name} is too large: at most ${Math.floor(bytes / 2 ** 20)} MB are taken.`);
@@ -37,7 +38,8 @@ export class Drafts {
     const draft = { id: null, url: URL.createObjectURL(file) };
     const remove = h("button", { type: "button", "aria-label": `Remove ${file.name}` }, icon("close"));
     const img = h("img", { src: draft.url, alt: file.name });
-    draft.node = h("div", { class: "draft loading", title: file.name }, img, remove);
+    // Whether it is a picture that we can draw, the server knows; until then the browser guesses.
+    draft.node = h("div", { class: "draft loading", title: file.name }, file.type.startsWith("image/") ? img : fileLabel(file), remove);
     remove.addEventListener("click", () => this.remove(draft));
     this.drafts.push(draft);
     this.node.append(draft.node);
@@ -46,7 +48,8 @@ export class Drafts {
       const { upload } = await api.upload(file);
       draft.id = upload.id;
       // What the server made of it is what will be sent (and is shown for formats we can't draw).
-      img.src = api.uploadUrl(upload.id);
+      if (upload.picture) img.src = api.uploadUrl(upload.id);
+      draft.node.firstChild.replaceWith(upload.picture ? img : fileLabel(upload));
       draft.node.classList.remove("loading");
       if (!this.drafts.includes(draft)) api.dropUpload(upload.id).catch(() => {});
     } catch (error) {

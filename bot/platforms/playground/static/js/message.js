@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { confirmThat, showPicture } from "./dialogs.js";
 import { avatar, h, icon, iconButton } from "./dom.js";
 import { editor } from "./editor.js";
+import { fileLabel } from "./files.js";
 import { render } from "./markdown.js";
 import { attempt } from "./tell.js";
 import { clock, full } from "./time.js";
@@ -18,7 +19,7 @@ export function messageNode(message, context, { joined, editing, onEditEnd }) {
   if (message.removed) classes.push("removed");
   const content = editing
     ? editor(message, onEditEnd)
-    : [bodyNode(message), pictures(message), status(message), controls(message, state)];
+    : [bodyNode(message), attached(message), status(message), controls(message, state)];
   return h(
     "article",
     { class: classes.join(" "), id: `m${message.id}${context.inThread ? "t" : ""}`, "aria-label": `${state.name(message.author)}, ${clock(message.at)}`, dataset: { id: message.id, author: message.author, state: message.reply?.state ?? "" } },
@@ -47,10 +48,11 @@ function byline(message, state) {
   );
 }
 
-function pictures(message) {
+function attached(message) {
   if (!message.uploads.length) return null;
   return h("div", { class: "pictures" }, message.uploads.map((upload) => {
     const url = api.uploadUrl(upload.id);
+    if (!upload.picture) return h("a", { href: url, download: upload.name }, fileLabel(upload));
     const img = h("img", { src: url, alt: upload.name, width: upload.width, height: upload.height, loading: "lazy", decoding: "async" });
     return h("button", { type: "button", "aria-label": `Show ${upload.name}`, onclick: () => showPicture(url, upload.name) }, img);
   }));
