@@ -1,6 +1,7 @@
-"""A model that sees, for the workload with pictures, where the model at hand is text-only.
+"""A model that sees as Gemma does, for the workload with pictures, where the one at hand doesn't.
 
-The demo's weights are real, and its eyes are not: a small vision tower with random weights and
+The demo's own eyes are so small that a picture costs it no more than a sentence. Here its weights
+are real, and its eyes are not: a vision tower with random weights and
 Gemma 3's own geometry (896 x 896 pixels, 256 soft tokens). It sees nothing sensible, but it costs
 what a tower of its size costs, and that is all the workload measures.
 """
@@ -23,7 +24,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.ji
 
 
 def model_that_sees(setup: Setup, workload: str, say: Callable[[str], None]) -> Setup:
-    """The setup as it is, or for `images` one whose model takes pictures.
+    """The setup as it is, or for `images` one whose model takes pictures of Gemma's geometry.
 
     Raises:
         BenchFailed: the model is text-only and no local folder, so it can't be given eyes.
@@ -34,7 +35,9 @@ def model_that_sees(setup: Setup, workload: str, say: Callable[[str], None]) -> 
 
     settings = AutoConfig.from_pretrained(setup.folder)
     if settings.model_type == "gemma3":
-        return setup
+        if settings.vision_config.image_size >= _SIZE:
+            return setup
+        settings = settings.text_config
     source = Path(setup.folder)
     if not source.is_dir():
         raise BenchFailed(f"PARLEY_MODEL={setup.model} sees no pictures: name a model that does")
@@ -56,14 +59,13 @@ def _build(source: Path, target: Path, text: Any) -> None:
     from transformers import (
         AutoTokenizer,
         Gemma3Config,
-        Gemma3ForCausalLM,
         Gemma3ForConditionalGeneration,
         SiglipVisionConfig,
     )
     from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
     tokenizer = AutoTokenizer.from_pretrained(source)
-    words = Gemma3ForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    words, generation = _text_weights(source)
     config = Gemma3Config(
         text_config=text,
         vision_config=SiglipVisionConfig(
@@ -82,9 +84,9 @@ def _build(source: Path, target: Path, text: Any) -> None:
     )
     torch.manual_seed(0)
     model = Gemma3ForConditionalGeneration(config).to(torch.bfloat16)
-    model.model.language_model.load_state_dict(words.model.state_dict())
+    model.model.language_model.load_state_dict(words)
     model.tie_weights()
-    model.generation_config = words.generation_config
+    model.generation_config = generation
     work = target.with_name(f"{target.name}-{os.getpid()}")
     try:
         model.save_pretrained(work)
@@ -96,6 +98,18 @@ def _build(source: Path, target: Path, text: Any) -> None:
         work.replace(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _text_weights(folder: Path) -> tuple[dict[str, Any], Any]:
+    """The text model's weights, bfloat16, and the generation settings."""
+    import torch
+    from transformers import AutoConfig, Gemma3ForCausalLM, Gemma3ForConditionalGeneration
+
+    if AutoConfig.from_pretrained(folder).model_type == "gemma3":
+        seeing = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.bfloat16)
+        return seeing.model.language_model.state_dict(), seeing.generation_config
+    blind = Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    return blind.model.state_dict(), blind.generation_config
 
 
 def _id_of(tokenizer: Any, token: str, otherwise: int | None = None) -> int:

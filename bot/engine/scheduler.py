@@ -1,7 +1,8 @@
 """What the next forward pass computes; pure Python.
 
 Before every step: whoever decodes gets one token each, then prompts are prefilled in chunks
-within the step's token budget, then waiting sequences are let in, fairly by owner. When blocks
+within the step's token budget, then waiting sequences are let in, fairly by owner. Where one owner
+crowds the batch, the first token of others comes first: every other step is theirs. When blocks
 run out the youngest sequence is preempted: it gives its blocks back, waits at its old place and is
 computed again (or found in the prefix cache) later. The oldest is never preempted, and any
 sequence alone fits, so everybody finishes.
@@ -10,13 +11,16 @@ sequence alone fits, so everybody finishes.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bot.engine.blocks import KVBlocks, Table
 from bot.engine.fair import FairLine, Ticket
 from bot.engine.prompt import ImageSpan
 
 _LEAST_TOKENS = 16  # what a step's budget shrinks to at least
+_CROWD = 4  # sequences of one owner in a batch of which they are more than half
 _CALM_STEPS = 64  # steps without trouble before a shrunken batch grows again
 
 
@@ -100,6 +104,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.line: FairLine[Sequence] = FairLine()
         self._steps = 0
+        self._aside: str | None = None  # the owner whose sequences have no part in this step
 
     @property
     def idle(self) -> bool:
@@ -125,8 +130,17 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The next step, decoding sequences first; empty only if nobody runs or waits."""
         self._steps += 1
+        self._aside = self._who_stands_aside()
+        plan = self._compose()
+        if not plan and self._aside is not None:  # those who wait can't be let in
+            self._aside = None
+            plan = self._compose()
+        return sorted(plan.values(), key=lambda c: c.count > 1)
+
+    def _compose(self) -> dict[Sequence, Chunk]:
+        """Chunks for all who have a part in this step."""
         plan: dict[Sequence, Chunk] = {}
-        for sequence in sorted(self.running, key=lambda s: s.age):
+        for sequence in self._in_step(lambda s: s.age):
             if sequence.remaining == 1 and sequence in self.running:
                 self._plan(plan, sequence, 1)
         self._limit = self.step_tokens
@@ -135,12 +149,28 @@ class Scheduler:
         # Every other step begins with the newest and shortest prompts, so that a long one delays
         # few; the other steps begin with the oldest, so that it isn't delayed for ever.
         if self._steps % 2:
-            self._prefill(plan, sorted(self.running, key=lambda s: s.age))
+            self._prefill(plan, self._in_step(lambda s: s.age))
             self._admit(plan)
         else:
             self._admit(plan)
-            self._prefill(plan, sorted(self.running, key=lambda s: s.remaining))
-        return sorted(plan.values(), key=lambda c: c.count > 1)
+            self._prefill(plan, self._in_step(lambda s: s.remaining))
+        return plan
+
+    def _in_step(self, key: Callable[[Sequence], Any]) -> list[Sequence]:
+        return sorted((s for s in self.running if s.owner != self._aside), key=key)
+
+    def _who_stands_aside(self) -> str | None:
+        """The owner who crowds the batch, if somebody else waits for a first token.
+
+        Never in two steps running, so that no stream of newcomers starves anybody.
+        """
+        if self._aside is not None or len(self.running) < _CROWD:
+            return None
+        owner, held = Counter(s.owner for s in self.running).most_common(1)[0]
+        if held < _CROWD or held * 2 <= len(self.running):
+            return None
+        waits = any(s.owner != owner and not s.generated for s in self.running)
+        return owner if waits or any(t.owner != owner for t in self.line) else None
 
     def settle(self, chunks: list[Chunk]) -> None:
         """The step is computed; call before sampled tokens are appended."""
@@ -222,6 +252,8 @@ class Scheduler:
             if self._budget(plan) <= 0:
                 return
             sequence, victim = ticket.item, None
+            if sequence.owner == self._aside:
+                continue
             if len(self.running) >= self.max_running:
                 victim = self._who_yields_to(sequence)
                 if victim is None:

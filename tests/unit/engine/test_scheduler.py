@@ -108,6 +108,31 @@ def test_full_batch_yields_to_another_owner() -> None:
     assert sum(s.preemptions for s in [*flood, *others]) == taken == 2
 
 
+def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
+    sched = scheduler(running=32, step=64)
+    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    one = sequence(sched, 40, "me", first=500)
+    assert [c.sequence for c in step(sched)] == [one]
+    assert one.generated == 1
+    assert len(step(sched)) == 21  # all decode
+
+
+def test_newcomers_do_not_starve_a_crowd() -> None:
+    sched = scheduler(running=32, step=64)
+    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    rested = 0
+    for number in range(30):  # somebody new in every step, each gone after a reply of one token
+        sequence(sched, 30, f"guest {number}", new=1, first=1000 + number * 40)
+        before = sum(s.generated for s in flood)
+        step(sched)
+        rested = rested + 1 if sum(s.generated for s in flood) == before else 0
+        assert rested <= 1
+
+
 def test_youngest_is_preempted_and_resumes() -> None:
     sched = scheduler(blocks=12, reuse=False)
     old = sequence(sched, 16, new=24)
