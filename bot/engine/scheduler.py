@@ -96,8 +96,8 @@ class Scheduler:
         self.blocks = blocks
         self.max_running = max_running
         self.step_tokens = step_tokens
-        self.prefill_tokens = step_tokens
-        """Of a step in which somebody decodes, the prompt tokens at most; set before any step."""
+        self.prefill_limit: Callable[[int], int] = lambda _: step_tokens
+        """Of a step in which so many decode, the prompt tokens at most."""
         self._most_running, self._most_tokens = max_running, step_tokens
         self._calm = 0  # steps since the device ran out of memory, or things grew again
         self._limit = step_tokens
@@ -145,7 +145,7 @@ class Scheduler:
                 self._plan(plan, sequence, 1)
         self._limit = self.step_tokens
         if plan:
-            self._limit = min(self.step_tokens, len(plan) + self.prefill_tokens)
+            self._limit = min(self.step_tokens, len(plan) + self.prefill_limit(len(plan)))
         # Every other step begins with the newest and shortest prompts, so that a long one delays
         # few; the other steps begin with the oldest, so that it isn't delayed for ever.
         if self._steps % 2:

@@ -61,6 +61,7 @@ class Worker:
         self._guard = Guard()
         self._step_of: list[Chunk] = []
         self._pace = Pace(scheduler.step_tokens)
+        scheduler.prefill_limit = self._pace.limit
         self._out = Outbox()
         self._rate = Rate()
         self._steps = 0
@@ -213,7 +214,6 @@ class Worker:
         self.scheduler.add(sequence, request.share)
 
     def _step(self) -> None:
-        self.scheduler.prefill_tokens = self._pace.limit()
         chunks = self.scheduler.schedule()
         self._tell_places()
         if not chunks:
@@ -371,6 +371,7 @@ class Worker:
             self.stop()
             return False
         self.scheduler = self.scheduler.fresh(self.scheduler.blocks)
+        self.scheduler.prefill_limit = self._pace.limit
         return True
 
     def _drop(self, request: Request) -> None:

@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from bot.engine.pace import Pace
 
 
-def learnt(pace: Pace, quiet_s: float, token_s: float, steps: int = 200) -> int:
-    """The limit after many steps of a machine with these prices, which it drives itself."""
+def learnt(
+    pace: Pace, step_s: float, row_s: float, token_s: float, steps: int = 200, noise: float = 0.0
+) -> int:
+    """The limit for 8 that decode, after steps of a machine with these prices.
+
+    Every other step is a quiet one, and the number of those who decode changes.
+    """
+    rng = random.Random(0)
     for number in range(steps):
-        prefilled = pace.limit() if number % 2 else 0
-        pace.note(8, prefilled, quiet_s + token_s * prefilled)
-    return pace.limit()
+        decoding = 6 + number % 5
+        prefilled = pace.limit(decoding) if number % 2 else 0
+        seconds = step_s + row_s * decoding + token_s * prefilled
+        pace.note(decoding, prefilled, seconds * rng.uniform(1 - noise, 1 + noise))
+    return pace.limit(8)
 
 
-def test_a_step_stays_within_three_quiet_ones() -> None:
-    limit = learnt(Pace(512), quiet_s=0.1, token_s=0.001)
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_a_step_stays_within_three_quiet_ones(noise: float) -> None:
+    limit = learnt(Pace(512), 0.06, 0.005, 0.001, noise=noise)
     assert 2 < (0.1 + limit * 0.001) / 0.1 < 3
 
 
 def test_short_steps_are_not_cut() -> None:
     """A GPU: 2 ms, and 512 tokens more take 8."""
-    assert learnt(Pace(512), quiet_s=0.002, token_s=8e-3 / 512) == 512
+    assert learnt(Pace(512), 0.002, 0.0, 8e-3 / 512) == 512
 
 
 def test_bounds() -> None:
-    assert learnt(Pace(512), quiet_s=0.1, token_s=1.0) == 16
-    assert learnt(Pace(100), quiet_s=1.0, token_s=0.0001) == 100
-    assert 16 <= Pace(512).limit() <= 512
-    assert Pace(8).limit() == 8
+    assert learnt(Pace(512), 0.1, 0.0, 1.0) == 16
+    assert learnt(Pace(100), 1.0, 0.0, 0.0001) == 100
+    assert 16 <= Pace(512).limit(1) <= 512
+    assert Pace(8).limit(1) == 8
 
 
 def test_it_follows_a_machine_that_slows_down() -> None:
     """Attention over a long prompt makes its later tokens dearer."""
     pace = Pace(512)
-    before = learnt(pace, 0.1, 0.0005)
-    after = learnt(pace, 0.1, 0.002)
+    before = learnt(pace, 0.1, 0.0, 0.0005)
+    after = learnt(pace, 0.1, 0.0, 0.002)
     assert after < before / 2
 
 
 def test_prices_are_learnt_while_nobody_decodes() -> None:
     pace = Pace(512)
-    pace.note(0, 500, 0.5)
-    pace.note(4, 0, 0.1)
-    assert pace.limit() == pytest.approx(140, abs=1)
+    for prefilled in (500, 100, 300, 500):
+        pace.note(0, prefilled, 0.01 + 0.001 * prefilled)
+    for _ in range(20):
+        pace.note(4, 0, 0.1)
+    assert pace.limit(4) == pytest.approx(140, rel=0.3)
+
+
+def test_a_crowd_that_leaves_no_quiet_step() -> None:
+    """Decoding ones become more while every step prefills: a token's price stays what it is."""
+    pace = Pace(512)
+    for number in range(300):
+        decoding = 1 + number // 10
+        prefilled = pace.limit(decoding)
+        pace.note(decoding, prefilled, 0.02 + 0.0015 * decoding + 0.0008 * prefilled)
+    quiet = 0.02 + 0.0015 * 30
+    assert 2 < (quiet + 0.0008 * pace.limit(30)) / quiet < 3
+
+
+def test_one_hiccup_changes_little() -> None:
+    pace = Pace(512)
+    before = learnt(pace, 0.06, 0.005, 0.001)
+    pace.note(8, 0, 60.0)
+    assert before / 2 < pace.limit(8) < before * 2

@@ -157,7 +157,7 @@ def test_own_prefix_is_found_after_preemption() -> None:
 
 def test_prompts_take_less_while_somebody_decodes() -> None:
     sched = scheduler(step=32)
-    sched.prefill_tokens = 5
+    sched.prefill_limit = lambda decoding: 5 * decoding
     one = sequence(sched, 40, new=50)
     assert [c.count for c in step(sched)] == [32]  # nobody decodes
     step(sched)
@@ -169,7 +169,7 @@ def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
     sched = scheduler(step=32)
     busy = sequence(sched, 3, new=60)
     step(sched)
-    sched.prefill_tokens = 2
+    sched.prefill_limit = lambda _: 2
     one = sequence(sched, 12, spans=(ImageSpan(2, 6, "a"),), first=50, owner="b")
     for _ in range(12):
         step(sched)
