@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
+from functools import partial
 from typing import Protocol
 
 import aiohttp
@@ -35,6 +37,7 @@ from bot.platforms.slack.oauth import install_flow
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.posting import Place
 from bot.platforms.slack.private import Private
+from bot.platforms.slack.recovery import find_posted, may_be_begun
 from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.sink import SlackReply
 from bot.platforms.slack.socket import BACKOFF_AT_MOST_S, REFUSED, Sockets
@@ -82,6 +85,7 @@ class SlackAdapter:
         self._states = states
         self._endpoints = HttpEndpoints()
         self._roots = Roots()
+        self._since = time.time()
         self._asks = Asks()
         self._replies: weakref.WeakSet[SlackReply] = weakref.WeakSet()
         self._session: aiohttp.ClientSession | None = None
@@ -166,12 +170,16 @@ class SlackAdapter:
         if is_private(turn.key):
             return self._asks.reply(team, turn)
         asker = turn.messages[-1].author_id if turn.messages else ""
+        place, old = await self._place(team, turn), turn.posted
+        if may_be_begun(turn, self._since):
+            old = await find_posted(team, place, turn, old)
         reply = SlackReply(
             team,
-            await self._place(team, turn),
+            place,
             turn,
             Recipient(team.id, asker),
-            old=turn.posted,
+            old=old,
+            find=partial(find_posted, team, place, turn),
             timing=self._options.timing,
         )
         self._replies.add(reply)

@@ -31,6 +31,30 @@ CALL_TIMEOUT_S = 30
 DOWN = (aiohttp.ClientError, TimeoutError, SlackClientError)
 
 
+#: Calls that add something: where their answer is lost, nobody knows whether they did.
+ADDING = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream"})
+_UNSAID = frozenset({"", "internal_error", "fatal_error", "request_timeout", "service_unavailable"})
+
+
+class ReconnectRetry(AsyncConnectionErrorRetryHandler):
+    """The SDK's handler for lost connections; what would be there twice is not called twice."""
+
+    async def _can_retry_async(
+        self,
+        *,
+        state: RetryState,
+        request: HttpRequest,
+        response: HttpResponse | None = None,
+        error: Exception | None = None,
+    ) -> bool:
+        unreached = isinstance(error, aiohttp.ClientConnectorError)
+        if method_of(request.url) in ADDING and not unreached:
+            return False
+        return await super()._can_retry_async(
+            state=state, request=request, response=response, error=error
+        )
+
+
 class PacedRateLimitRetry(AsyncRateLimitErrorRetryHandler):
     """The SDK's handler, which also lets the other callers of the method wait."""
 
@@ -67,7 +91,7 @@ class SlackApi:
         self._pacer = pacer or Pacer()
         self._token = token
         self._patient = self._client(
-            base_url, session, AsyncConnectionErrorRetryHandler(), PacedRateLimitRetry(self._pacer)
+            base_url, session, ReconnectRetry(), PacedRateLimitRetry(self._pacer)
         )
         self._hasty = self._client(base_url, session)
         self.session = session
@@ -144,6 +168,11 @@ def error_code(error: BaseException) -> str:
         return "ratelimited"
     data = getattr(response, "data", response)
     return str(data.get("error", "")) if isinstance(data, dict) else ""
+
+
+def is_unsaid(error: BaseException) -> bool:
+    """Whether a call may have been done although it failed: Slack's answer was lost."""
+    return not isinstance(error, SlackApiError) or error_code(error) in _UNSAID
 
 
 def method_of(url: str) -> str:

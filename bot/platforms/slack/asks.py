@@ -15,6 +15,7 @@ from bot.core.ports import FinishedReply
 from bot.core.records import Turn
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, context, section
+from bot.platforms.slack.marks import answer_mark
 from bot.platforms.slack.posting import SHAPES
 from bot.platforms.slack.sink import final_text
 from bot.platforms.slack.teams import Team
@@ -129,7 +130,10 @@ async def tell(
     thread = {"thread_ts": thread_ts} if thread_ts else {}
     try:
         if channel.startswith(("D", "U", "W")):
-            await team.api.call("chat.postMessage", channel=channel, **message, **thread)
+            mark = answer_mark()
+            await team.api.call(
+                "chat.postMessage", channel=channel, metadata=mark, **message, **thread
+            )
         else:
             await team.api.call(
                 "chat.postEphemeral", channel=channel, user=user, **message, **thread
@@ -138,7 +142,7 @@ async def tell(
     except (SlackApiError, *DOWN) as error:
         logger.info("telling somebody: %s", error_code(error) or type(error).__name__)
     try:
-        await team.api.call("chat.postMessage", channel=user, **message)
+        await team.api.call("chat.postMessage", channel=user, metadata=answer_mark(), **message)
     except (SlackApiError, *DOWN) as error:
         logger.warning("nobody could be told: %s", error_code(error) or type(error).__name__)
         return False

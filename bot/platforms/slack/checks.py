@@ -16,6 +16,8 @@ from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.socket import sdk_logger
 from bot.platforms.slack.teams import Team, Teams
 
+#: An app's event subscriptions are in its manifest, which neither a bot's nor an app's token reads.
+_UNSEEN = "not checked (no token of ours may see them): `parley slack manifest` has what is needed"
 GREETING_WITHIN_S = 10.0
 _COPY_IT = "copy it (xoxb-...) from the app's page OAuth & Permissions"
 
@@ -30,6 +32,7 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _bot(options, session):
                 yield finding
             yield _http(settings, options) if options.over_http else await _socket(options, session)
+            yield Finding("slack subscriptions", True, _UNSEEN)
         except DOWN as error:
             yield Finding(
                 "slack",

@@ -10,8 +10,9 @@ from typing import Any
 from slack_sdk.errors import SlackApiError
 
 from bot.core import commands
-from bot.core.access import NotAllowed, require_persona
+from bot.core.access import NotAllowed, require_persona, require_settings
 from bot.core.events import Author, CommandInvoked, ThreadKey
+from bot.core.records import ChannelSettings
 from bot.platforms.slack.api import error_code
 from bot.platforms.slack.asks import respond
 from bot.platforms.slack.events import Handle
@@ -23,6 +24,7 @@ from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM, is_dm
 from bot.platforms.slack.posting import SHAPES
 from bot.platforms.slack.private import Private
+from bot.platforms.slack.settings_modal import settings_modal
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import Readers, read
 
@@ -32,7 +34,7 @@ Ack = Callable[..., Awaitable[Any]]
 
 THINKING = "Thinking…"
 IN_THREADS = "For a thread, type `!{name}` in it: Slack knows no slash commands there."
-EXPIRED = f"That took too long for Slack; please type `{COMMAND} persona set` again."
+EXPIRED = "That took too long for Slack; please try again."
 ASK_NEEDS = f"Ask me something: `{COMMAND} ask <question>`."
 _ALIASES = {
     "persona library": "persona-library list",
@@ -43,13 +45,13 @@ _ALIASES = {
 
 
 class Commands:
-    """Runs the slash command and opens the persona's modal."""
+    """Runs the slash command and opens the modals of personas and settings."""
 
     def __init__(
-        self, names: Names, personas: Workspaces, private: Private, handle: Handle
+        self, names: Names, workspaces: Workspaces, private: Private, handle: Handle
     ) -> None:
         self._names = names
-        self._personas = personas
+        self._workspaces = workspaces
         self._private = private
         self._handle = handle
 
@@ -81,28 +83,42 @@ class Commands:
         await self._say(team, url, await self._answer(author, key, text))
 
     async def open_persona(
-        self, team: Team, author: Author, metadata: Metadata, trigger_id: str, scope: str
+        self, team: Team, author: Author, metadata: Metadata, trigger_id: str, scope: str = ""
     ) -> str:
-        """Open the persona's modal, prefilled; returns the sentence why not, or ""."""
-        key = metadata.key(team.id)
-        workspace = ThreadKey(PLATFORM, team.id)
-        private = is_dm({"channel": key.channel})
+        """Open the persona's modal, prefilled; returns the sentence why not, or "". `scope`: the
+        one that is offered first, if it is not the narrowest."""
+        scope = scope or metadata.scope
+        place = _place(team, metadata, scope)
         try:
-            place = workspace if scope == "workspace" else key
-            require_persona(author, place, is_dm=private)
+            require_persona(author, place, is_dm=_is_private(place))
         except NotAllowed as refusal:
             return str(refusal)
-        persona = await self._personas.persona_at(place)
-        where = "this direct message" if private else "the workspace"
-        if key.channel and not private:
-            where = "#" + await self._names.channel(team, key.channel)
+        persona = await self._workspaces.persona_at(place)
+        where = await self._where(team, metadata)
         view = persona_modal(persona, where, metadata, scope)
+        return await _open(team, trigger_id, view)
+
+    async def open_settings(
+        self, team: Team, author: Author, metadata: Metadata, trigger_id: str
+    ) -> str:
+        """Open the settings' modal, prefilled; returns the sentence why not, or ""."""
+        place = metadata.key(team.id)
         try:
-            await team.api.call("views.open", trigger_id=trigger_id, view=view)
-        except SlackApiError as error:
-            logger.info("views.open: %s", error_code(error))
-            return EXPIRED
-        return ""
+            require_settings(author, place, is_dm=_is_private(place))
+        except NotAllowed as refusal:
+            return str(refusal)
+        overview = await self._workspaces.overview(place)
+        now = overview.settings.get(place, ChannelSettings())
+        where = await self._where(team, metadata)
+        view = settings_modal(now, where, metadata)
+        return await _open(team, trigger_id, view)
+
+    async def _where(self, team: Team, metadata: Metadata) -> str:
+        if not metadata.channel:
+            return "the workspace"
+        place = await self._names.place(team, metadata.channel)
+        where = "this direct message" if place.is_dm else place.shown
+        return f"one thread in {where}" if metadata.thread else where
 
     async def _answer(self, author: Author, key: ThreadKey, text: str) -> str:
         parsed = commands.parse(f"/{_in_full(text)}")
@@ -132,6 +148,24 @@ class Commands:
             return await self._names.channel(team, channel_id)
 
         return await read(text, Readers(person, channel), team.bot_user_id)
+
+
+async def _open(team: Team, trigger_id: str, view: dict[str, Any]) -> str:
+    """Open a modal; returns the sentence why it can't be, or ""."""
+    try:
+        await team.api.call("views.open", trigger_id=trigger_id, view=view)
+    except SlackApiError as error:
+        logger.info("views.open: %s", error_code(error))
+        return EXPIRED
+    return ""
+
+
+def _place(team: Team, metadata: Metadata, scope: str) -> ThreadKey:
+    return ThreadKey(PLATFORM, team.id) if scope == "workspace" else metadata.key(team.id)
+
+
+def _is_private(key: ThreadKey) -> bool:
+    return bool(key.channel) and is_dm({"channel": key.channel})
 
 
 def _in_full(text: str) -> str:

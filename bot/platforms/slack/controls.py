@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_sdk.errors import SlackApiError
 
-from bot.core.events import Author, CommandInvoked, ControlPressed, ThreadKey
+from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.failures import new_reference
 from bot.platforms.slack import home, modals
 from bot.platforms.slack.api import DOWN
@@ -25,6 +25,7 @@ from bot.platforms.slack.modals import Metadata
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM, is_dm
 from bot.platforms.slack.private import Private
+from bot.platforms.slack.settings_modal import SETTINGS, settings_args
 from bot.platforms.slack.teams import NotInstalled, Team, Teams
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 Action = Literal["stop", "regenerate", "good", "bad"]
 _ACTIONS: Mapping[str, Action] = {STOP: "stop", REGENERATE: "regenerate", GOOD: "good", BAD: "bad"}
 _CONTROLS = re.compile("|".join((STOP, REGENERATE, GOOD, BAD, FEEDBACK)))
-_EDITS = re.compile("|".join((home.EDIT, home.EDIT_DEFAULT, home.PICK)))
+_EDITS = re.compile("|".join((home.EDIT, home.PICK, home.SETTINGS, home.PICK_SETTINGS)))
 
 
 class Controls:
@@ -61,6 +62,7 @@ class Controls:
         app.shortcut(ASK_SHORTCUT)(self._ask_about)
         app.shortcut(SUMMARISE_SHORTCUT)(self._summarise)
         app.view(modals.PERSONA)(self._persona_submitted)
+        app.view(SETTINGS)(self._settings_submitted)
         app.view(modals.ASK)(self._question_submitted)
         app.action(_CONTROLS)(self._pressed)
         app.action(_EDITS)(self._edit_pressed)
@@ -116,26 +118,26 @@ class Controls:
         if answer is not None and (not answer.ok or action in ("good", "bad")):
             await tell(team, channel, author.id, to_mrkdwn(answer.text), thread_ts=thread)
 
-    # --- personas: from App Home, and as they come back
+    # --- personas and settings: from App Home, and as their modals come back
 
     async def _edit_pressed(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
         action = body["actions"][0]
-        scope = "channel"
-        if action["action_id"] == home.EDIT_DEFAULT:
-            channel, thread, scope = "", "", "workspace"
-        elif action["action_id"] == home.PICK:
+        kind = str(action["action_id"])
+        if kind in (home.PICK, home.PICK_SETTINGS):
             channel, thread = str(action.get("selected_conversation") or ""), ""
             if not channel:
                 return
         else:
             channel, _, thread = str(action.get("value", "")).partition("/")
-            scope = "thread" if thread else "channel"
         team = await self._team(body)
         author = await self._names.author(team, _user(body), fresh=True)
-        refusal = await self._commands.open_persona(
-            team, author, Metadata(channel, thread), str(body["trigger_id"]), scope
-        )
+        of_settings = kind in (home.SETTINGS, home.PICK_SETTINGS)
+        metadata, trigger_id = Metadata(channel, thread), str(body["trigger_id"])
+        if of_settings:
+            refusal = await self._commands.open_settings(team, author, metadata, trigger_id)
+        else:
+            refusal = await self._commands.open_persona(team, author, metadata, trigger_id)
         if refusal:
             await tell(team, author.id, author.id, refusal)
 
@@ -147,13 +149,36 @@ class Controls:
         if wrong:
             await ack(response_action="errors", errors=wrong)
             return
+        metadata = Metadata.load(view.get("private_metadata"))
+        args = {"scope": "channel", **modals.joined(filled, metadata)}
+        await self._set(ack, body, metadata, "persona set", args, blame="text")
+
+    async def _settings_submitted(
+        self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]
+    ) -> None:
+        metadata = Metadata.load(view.get("private_metadata"))
+        args = settings_args(modals.values(view), metadata)
+        await self._set(ack, body, metadata, "settings set", args, blame="mode")
+
+    async def _set(
+        self,
+        ack: AsyncAck,
+        body: dict[str, Any],
+        metadata: Metadata,
+        name: str,
+        args: dict[str, str],
+        *,
+        blame: str,
+    ) -> None:
+        """Run a modal's command, with the rights of who submits it now. What is wrong is said in
+        the modal, at the input `blame`."""
         team = await self._team(body)
         author = await self._names.author(team, _user(body), fresh=True)
-        metadata = Metadata.load(view.get("private_metadata"))
-        command = self._persona_command(team, author, metadata, filled)
-        answer = await self._handle(command)
+        private = bool(metadata.channel) and is_dm({"channel": metadata.channel})
+        key = metadata.key(team.id)
+        answer = await self._handle(CommandInvoked(key, author, name, args, is_dm=private))
         if answer is not None and not answer.ok:
-            await ack(response_action="errors", errors={"text": answer.text})
+            await ack(response_action="errors", errors={blame: answer.text})
             return
         await ack()
         if not metadata.channel or not metadata.response_url:
@@ -161,13 +186,6 @@ class Controls:
         if answer is not None and metadata.channel:
             text = to_mrkdwn(answer.text)
             await tell(team, metadata.channel, author.id, text, thread_ts=metadata.thread)
-
-    def _persona_command(
-        self, team: Team, author: Author, metadata: Metadata, filled: dict[str, str]
-    ) -> CommandInvoked:
-        args = {"scope": "channel", **filled}
-        private = bool(metadata.channel) and is_dm({"channel": metadata.channel})
-        return CommandInvoked(metadata.key(team.id), author, "persona set", args, is_dm=private)
 
     async def _question_submitted(
         self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]

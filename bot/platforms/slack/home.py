@@ -1,27 +1,36 @@
-"""App Home: this workspace's channels, their personas, what Parley did, and buttons to edit."""
+"""App Home: the channels with their personas and settings, what Parley did, buttons to edit."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from slack_sdk.errors import SlackApiError
 
+from bot.core.channels import described
 from bot.core.events import Author, ThreadKey
 from bot.core.labels import one_line
 from bot.core.personas import Resolved
-from bot.core.records import AuditEntry, PersonaVersion, UsageSummary, WorkspaceOverview
+from bot.core.records import (
+    AuditEntry,
+    ChannelSettings,
+    PersonaVersion,
+    UsageSummary,
+    WorkspaceOverview,
+)
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, actions, button, section
-from bot.platforms.slack.names import Names
+from bot.platforms.slack.names import Channel, Names
 from bot.platforms.slack.normalise import PLATFORM
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import escape
 
 logger = logging.getLogger(__name__)
 
-EDIT, EDIT_DEFAULT, PICK = "parley_home_edit", "parley_home_default", "parley_home_pick"
-CHANNELS_AT_MOST = 30  # a view holds 100 blocks
+EDIT, PICK = "parley_home_edit", "parley_home_pick"
+SETTINGS, PICK_SETTINGS = "parley_home_settings", "parley_home_pick_settings"
+CHANNELS_AT_MOST = 30  # a view holds 100 blocks, a channel takes two
 CHANGES_AT_MOST = 8
 
 
@@ -59,46 +68,88 @@ class Home:
     async def _blocks(
         self, team: Team, viewer: Author, overview: WorkspaceOverview, default: Resolved
     ) -> list[Block]:
-        blocks: list[Block] = [_header("Parley"), section(_hello(team))]
-        blocks += [_header("Personas"), self._default(default, viewer)]
-        shown = [p for p in overview.personas if p.scope.channel]
-        for persona in sorted(shown, key=lambda p: str(p.scope))[:CHANNELS_AT_MOST]:
-            blocks.append(await self._channel(team, persona, viewer))
-        if len(shown) > CHANNELS_AT_MOST:
-            blocks.append(section(f"… and {len(shown) - CHANNELS_AT_MOST} more."))
+        shared = await self._names.shared_with(team, viewer.id)
+        workspace = ThreadKey(PLATFORM, team.id)
+        blocks: list[Block] = [_header("Parley"), section(_hello(team)), _header("Channels")]
+        blocks += await self._channels(team, viewer, overview, shared)
+        blocks.append(
+            section(_everywhere(default, overview.settings.get(workspace, ChannelSettings())))
+        )
         if viewer.is_admin:
-            blocks.append(_picker())
-        blocks += [_header("The last 30 days"), section(_usage(overview.usage))]
-        if viewer.is_admin and overview.audit:
-            lines = [await self._change(team, e) for e in overview.audit[:CHANGES_AT_MOST]]
-            blocks += [_header("Latest changes"), section("\n".join(lines))]
+            blocks += [_edits(workspace), _pickers()]
+        usage = _usage(overview.usage, everybody=viewer.is_admin)
+        blocks += [_header("The last 30 days"), section(usage)]
+        if viewer.is_admin:
+            blocks += await self._changes(team, overview.audit, shared)
         return blocks
 
-    def _default(self, default: Resolved, viewer: Author) -> Block:
-        who = "the built-in persona" if default.source is None else f"set by {_by(default.source)}"
-        block = section(f"*Everywhere else* ({who})\n{_excerpt(default.text)}")
-        if viewer.is_admin:
-            block["accessory"] = button("Edit", EDIT_DEFAULT, "workspace")
-        return block
+    async def _channels(
+        self, team: Team, viewer: Author, overview: WorkspaceOverview, shared: frozenset[str]
+    ) -> list[Block]:
+        personas = {persona.scope: persona for persona in overview.personas}
+        settings = {k: v for k, v in overview.settings.items() if v != ChannelSettings()}
+        blocks: list[Block] = []
+        shown = 0
+        for scope in sorted({*personas, *settings}, key=str):
+            place = await self._names.place(team, scope.channel) if scope.channel else None
+            if place is None or not _may_see(place, shared):
+                continue
+            shown += 1
+            if shown <= CHANNELS_AT_MOST:
+                said = _said(personas.get(scope), settings.get(scope))
+                blocks.append(section(_place(place, scope) + said))
+                if viewer.is_admin or place.is_dm:
+                    blocks.append(_edits(scope))
+        if shown > CHANNELS_AT_MOST:
+            blocks.append(section(f"… and {shown - CHANNELS_AT_MOST} more."))
+        return blocks
 
-    async def _channel(self, team: Team, persona: PersonaVersion, viewer: Author) -> Block:
-        where = await self._place(team, persona.scope)
-        block = section(f"{where} (set by {_by(persona)})\n{_excerpt(persona.text or '')}")
-        if viewer.is_admin:
-            value = f"{persona.scope.channel}/{persona.scope.thread}"
-            block["accessory"] = button("Edit", EDIT, value)
-        return block
+    async def _changes(
+        self, team: Team, audit: Sequence[AuditEntry], shared: frozenset[str]
+    ) -> list[Block]:
+        lines = []
+        for entry in audit:
+            where = "the workspace"
+            if entry.scope.channel:
+                place = await self._names.place(team, entry.scope.channel)
+                if not _may_see(place, shared):
+                    continue
+                where = _place(place, entry.scope)
+            who, what = escape(one_line(entry.by_name, 40)), escape(one_line(entry.action, 40))
+            lines.append(f"• {entry.at:%Y-%m-%d %H:%M} {who}: {what} in {where}")
+        if not lines:
+            return []
+        return [_header("Latest changes"), section("\n".join(lines[:CHANGES_AT_MOST]))]
 
-    async def _change(self, team: Team, entry: AuditEntry) -> str:
-        where = await self._place(team, entry.scope) if entry.scope.channel else "the workspace"
-        who, what = escape(one_line(entry.by_name, 40)), escape(one_line(entry.action, 40))
-        return f"• {entry.at:%Y-%m-%d %H:%M} {who}: {what} in {where}"
 
-    async def _place(self, team: Team, scope: ThreadKey) -> str:
-        if scope.channel.startswith("D"):
-            return "*a direct message*"
-        name = escape(await self._names.channel(team, scope.channel))
-        return f"*#{name}*" + (", in one thread" if scope.thread else "")
+def _may_see(place: Channel, shared: frozenset[str]) -> bool:
+    """Whether somebody may know of a place: as in Slack itself, no admin sees private channels."""
+    return place.is_public or place.id in shared
+
+
+def _place(place: Channel, scope: ThreadKey) -> str:
+    return f"*{escape(place.shown)}*" + (", in one thread" if scope.thread else "")
+
+
+def _said(persona: PersonaVersion | None, settings: ChannelSettings | None) -> str:
+    """What is set at a place, after its name."""
+    text = ""
+    if persona is not None:
+        text += f" (set by {_by(persona)})\n{_excerpt(persona.text or '')}"
+    if settings is not None:
+        text += f"\nSettings: {described(settings)}"
+    return text
+
+
+def _everywhere(default: Resolved, settings: ChannelSettings) -> str:
+    who = "the built-in persona" if default.source is None else f"set by {_by(default.source)}"
+    text = f"*Everywhere else* ({who})\n{_excerpt(default.text)}"
+    return text if settings == ChannelSettings() else f"{text}\nSettings: {described(settings)}"
+
+
+def _edits(scope: ThreadKey) -> Block:
+    value = f"{scope.channel}/{scope.thread}"
+    return actions(button("Edit persona", EDIT, value), button("Settings", SETTINGS, value))
 
 
 def _hello(team: Team) -> str:
@@ -108,27 +159,37 @@ def _hello(team: Team) -> str:
     )
 
 
-def _usage(usage: UsageSummary) -> str:
+def _usage(usage: UsageSummary, *, everybody: bool) -> str:
     if not usage.replies:
         return "No replies yet."
     lines = [
-        f"{usage.replies} replies, {usage.generated_tokens} tokens written, "
-        f"{usage.prompt_tokens} read ({usage.cached_tokens} of them from memory)."
+        f"{_count(usage.replies)}, {usage.generated_tokens:,} tokens written, "
+        f"{usage.prompt_tokens:,} read ({usage.cached_tokens:,} of them from memory)."
     ]
-    for user_id, replies, tokens in usage.by_user[:5]:
+    for user_id, replies, tokens in usage.by_user[:5] if everybody else ():
         name = escape(one_line(usage.names.get(user_id, "") or user_id or "forgotten people", 40))
-        lines.append(f"• {name}: {replies} replies, {tokens} tokens")
+        lines.append(f"• {name}: {_count(replies)}, {tokens} tokens")
     return "\n".join(lines)
 
 
-def _picker() -> Block:
-    select: dict[str, Any] = {
+def _count(replies: int) -> str:
+    return "1 reply" if replies == 1 else f"{replies} replies"
+
+
+def _pickers() -> Block:
+    return actions(
+        _picker(PICK, "Set a channel's persona…"),
+        _picker(PICK_SETTINGS, "Change a channel's settings…"),
+    )
+
+
+def _picker(action_id: str, placeholder: str) -> Block:
+    return {
         "type": "conversations_select",
-        "action_id": PICK,
-        "placeholder": {"type": "plain_text", "text": "Set a channel's persona…"},
-        "filter": {"include": ["public", "private"], "exclude_bot_users": True},
+        "action_id": action_id,
+        "placeholder": {"type": "plain_text", "text": placeholder},
+        "filter": {"include": ["public", "private", "mpim"], "exclude_bot_users": True},
     }
-    return actions(select)
 
 
 def _header(text: str) -> Block:

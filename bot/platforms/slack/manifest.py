@@ -30,7 +30,11 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
         "event:assistant_thread_context_changed",
         "event:app_context_changed",
     ),
-    "channels:history": ("event:message.channels", "conversations.replies"),
+    "channels:history": (
+        "event:message.channels",
+        "conversations.history",
+        "conversations.replies",
+    ),
     "channels:read": ("conversations.info",),
     "chat:write": (
         "chat.postMessage",
@@ -44,12 +48,16 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
     "commands": ("command", "shortcut"),
     "files:read": ("files.info", "url_private"),
     "files:write": ("files.upload_v2",),
-    "groups:history": ("event:message.groups", "conversations.replies"),
-    "groups:read": ("conversations.info",),
-    "im:history": ("event:message.im", "conversations.replies"),
-    "im:read": ("conversations.info",),
-    "mpim:history": ("event:message.mpim", "conversations.replies"),
-    "mpim:read": ("conversations.info",),
+    "groups:history": (
+        "event:message.groups",
+        "conversations.history",
+        "conversations.replies",
+    ),
+    "groups:read": ("conversations.info", "users.conversations"),
+    "im:history": ("event:message.im", "conversations.history", "conversations.replies"),
+    "im:read": ("conversations.info", "users.conversations"),
+    "mpim:history": ("event:message.mpim", "conversations.history", "conversations.replies"),
+    "mpim:read": ("conversations.info", "users.conversations"),
     "users:read": ("users.info",),
 }
 #: Web API methods that any bot token may call.

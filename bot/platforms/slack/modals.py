@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bot.core.events import ThreadKey
@@ -15,6 +15,7 @@ from bot.platforms.slack.text import escape
 
 PERSONA, ASK = "parley_persona_modal", "parley_ask_modal"
 TEXT_AT_MOST = 3_000  # Slack's limit of a text input
+_JOINT_AT_MOST = 100
 
 _FIELDS = {
     "temperature": ("Temperature", "0 always takes the likeliest word; 0.7 is usual", True),
@@ -22,6 +23,7 @@ _FIELDS = {
     "top_k": ("Top k", "Only the k likeliest words; 0 is off", False),
     "max_new_tokens": ("Longest reply, in tokens", "Never more than the operator allows", False),
 }
+_MORE = "Persona, continued"
 _SCOPES = {
     "channel": "This channel",
     "thread": "This thread only",
@@ -38,6 +40,7 @@ class Metadata:
     thread: str = ""
     response_url: str = ""
     message_ts: str = ""
+    joint: str = ""  # the white space between a text and its continuation
 
     def dump(self) -> str:
         """As `private_metadata`."""
@@ -53,6 +56,11 @@ class Metadata:
         if not isinstance(found, dict):
             found = {}
         return cls(**{name: str(found.get(name) or "") for name in cls.__slots__})
+
+    @property
+    def scope(self) -> str:
+        """The narrowest scope that it can be about."""
+        return "thread" if self.thread else "channel" if self.channel else "workspace"
 
     def key(self, team_id: str) -> ThreadKey:
         """Where it was opened."""
@@ -70,18 +78,24 @@ def persona_modal(
     sampling = asdict(persona.sampling)
     source = "The built-in persona counts now." if persona.source is None else ""
     about = f"Who Parley is in *{escape(where)}*, from the next message on. {source}"
+    text, joint, more = halves(persona.text)
+    metadata = replace(metadata, joint=joint)
     return {
         "type": "modal",
         "callback_id": PERSONA,
         "private_metadata": metadata.dump(),
-        "title": _plain("Persona"),
-        "submit": _plain("Save"),
-        "close": _plain("Cancel"),
+        "title": plain("Persona"),
+        "submit": plain("Save"),
+        "close": plain("Cancel"),
         "blocks": [
             {"type": "section", "text": {"type": "mrkdwn", "text": about}},
-            _input("text", "Persona", persona.text[:TEXT_AT_MOST], multiline=True),
-            _choice("scope", "Where it counts", scopes, scope),
-            *(_number(name, sampling[name]) for name in _FIELDS),
+            _input("text", "Persona", text, multiline=True),
+            *([_input("more", _MORE, more, multiline=True, optional=True)] if more else ()),
+            choice("scope", "Where it counts", {n: _SCOPES[n] for n in scopes}, scope),
+            *(
+                number(name, label, hint, sampling[name], decimal=decimal)
+                for name, (label, hint, decimal) in _FIELDS.items()
+            ),
         ],
     }
 
@@ -93,18 +107,39 @@ def ask_modal(excerpt: str, metadata: Metadata) -> dict[str, Any]:
         "type": "modal",
         "callback_id": ASK,
         "private_metadata": metadata.dump(),
-        "title": _plain("Ask about this"),
-        "submit": _plain("Ask"),
-        "close": _plain("Cancel"),
+        "title": plain("Ask about this"),
+        "submit": plain("Ask"),
+        "close": plain("Cancel"),
         "blocks": [
             {"type": "section", "text": {"type": "mrkdwn", "text": quote}},
             _input("question", "Your question", "", multiline=True, placeholder="What is this?"),
             {
                 "type": "context",
-                "elements": [_plain("Only you will see the answer.")],
+                "elements": [plain("Only you will see the answer.")],
             },
         ],
     }
+
+
+def halves(text: str) -> tuple[str, str, str]:
+    """A text as two inputs hold it: its beginning, the white space at the cut, and the rest, which
+    is "" where Slack's limit leaves room for all."""
+    text = text.strip()
+    if len(text) <= TEXT_AT_MOST:
+        return text, "", ""
+    least = max(1, len(text) - TEXT_AT_MOST)  # the rest has to fit as well
+    cut = max(text.rfind(space, least, TEXT_AT_MOST + 1) for space in " \n")
+    cut = cut if cut > 0 else TEXT_AT_MOST
+    head, rest = text[:cut].rstrip(), text[cut:].lstrip()
+    return head, text[len(head) : len(text) - len(rest)][:_JOINT_AT_MOST], rest
+
+
+def joined(filled: Mapping[str, str], metadata: Metadata) -> dict[str, str]:
+    """What was filled in, a continued text in one piece again."""
+    whole = {name: value for name, value in filled.items() if name != "more"}
+    if "more" in filled:
+        whole["text"] = metadata.joint.join(filter(None, (filled.get("text"), filled["more"])))
+    return whole
 
 
 def values(view: Mapping[str, Any]) -> dict[str, str]:
@@ -150,7 +185,13 @@ def _range_problem(name: str, number: float) -> dict[str, str]:
 
 
 def _input(
-    name: str, label: str, initial: str, *, multiline: bool = False, placeholder: str = ""
+    name: str,
+    label: str,
+    initial: str,
+    *,
+    multiline: bool = False,
+    optional: bool = False,
+    placeholder: str = "",
 ) -> Block:
     element: Block = {
         "type": "plain_text_input",
@@ -161,35 +202,33 @@ def _input(
     if initial:
         element["initial_value"] = initial
     if placeholder:
-        element["placeholder"] = _plain(placeholder)
-    return {"type": "input", "block_id": name, "label": _plain(label), "element": element}
+        element["placeholder"] = plain(placeholder)
+    block = {"type": "input", "block_id": name, "label": plain(label), "element": element}
+    return {**block, "optional": True} if optional else block
 
 
-def _number(name: str, value: object) -> Block:
-    label, hint, decimal = _FIELDS[name]
-    element: Block = {
-        "type": "number_input",
-        "action_id": name,
-        "is_decimal_allowed": decimal,
-    }
+def number(name: str, label: str, hint: str, value: object, *, decimal: bool = False) -> Block:
+    """An input of a number, which may be left empty."""
+    element: Block = {"type": "number_input", "action_id": name, "is_decimal_allowed": decimal}
     if value is not None:
         element["initial_value"] = str(value)
     return {
         "type": "input",
         "block_id": name,
         "optional": True,
-        "label": _plain(label),
-        "hint": _plain(hint),
+        "label": plain(label),
+        "hint": plain(hint),
         "element": element,
     }
 
 
-def _choice(name: str, label: str, names: list[str], chosen: str) -> Block:
-    options = {value: {"text": _plain(_SCOPES[value]), "value": value} for value in names}
+def choice(name: str, label: str, labels: Mapping[str, str], chosen: str) -> Block:
+    """An input that takes one of `labels`' keys."""
+    options = {value: {"text": plain(text), "value": value} for value, text in labels.items()}
     return {
         "type": "input",
         "block_id": name,
-        "label": _plain(label),
+        "label": plain(label),
         "element": {
             "type": "static_select",
             "action_id": name,
@@ -199,5 +238,6 @@ def _choice(name: str, label: str, names: list[str], chosen: str) -> Block:
     }
 
 
-def _plain(text: str) -> dict[str, str]:
+def plain(text: str) -> dict[str, str]:
+    """Text without any markup."""
     return {"type": "plain_text", "text": text}

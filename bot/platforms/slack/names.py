@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ KEPT_S = 3600.0
 MISSING_KEPT_S = 60.0
 ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
 MOST_KEPT = 20_000
+_PAGES_AT_MOST = 5
 PATIENCE_S = 1.0  # a message is not held up longer by a name
 RIGHTS_PATIENCE_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
 
@@ -35,6 +37,31 @@ class Person:
     name: str
     is_admin: bool = False
     is_bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as Slack knows it. Where Slack doesn't say, nobody may know more than its id."""
+
+    id: str
+    name: str
+    is_public: bool = False
+    is_group_dm: bool = False
+
+    @property
+    def is_dm(self) -> bool:
+        """Whether it is somebody's direct message with the app."""
+        return self.id.startswith("D")
+
+    @property
+    def shown(self) -> str:
+        """How people know it: "#general", "a group message (ana, bob)"."""
+        if self.is_dm:
+            return "a direct message"
+        if self.is_group_dm:
+            people = re.sub(r"-\d+$", "", self.name.removeprefix("mpdm-")).split("--")
+            return f"a group message ({', '.join(people)})"
+        return f"#{self.name}"
 
 
 class Cache(Generic[T]):
@@ -82,7 +109,7 @@ class Names:
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
         self._people: Cache[Person] = Cache(self._person)
-        self._channels: Cache[str] = Cache(self._channel)
+        self._channels: Cache[Channel] = Cache(self._channel)
 
     async def author(self, team: Team, user_id: str, *, fresh: bool = False) -> Author:
         """A user as the author of something. `fresh`: with their rights as of now.
@@ -108,11 +135,37 @@ class Names:
 
     async def channel(self, team: Team, channel_id: str) -> str:
         """A channel's name; its id where Slack doesn't say in time."""
+        return (await self.place(team, channel_id)).name
+
+    async def place(self, team: Team, channel_id: str) -> Channel:
+        """A channel; its id stands for its name where Slack doesn't say in time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._channels.get(team, channel_id)
         except (*DOWN, SlackApiError):
-            return channel_id
+            return Channel(channel_id, channel_id)
+
+    async def shared_with(self, team: Team, user_id: str) -> frozenset[str]:
+        """The ids of what is not public and has both this person and the app in it; empty where
+        Slack doesn't say."""
+        found: set[str] = set()
+        cursor = ""
+        try:
+            for _ in range(_PAGES_AT_MOST):
+                answer = await team.api.call(
+                    "users.conversations",
+                    user=user_id,
+                    types="private_channel,mpim,im",
+                    limit=200,
+                    **({"cursor": cursor} if cursor else {}),
+                )
+                found |= {str(channel["id"]) for channel in answer.get("channels") or ()}
+                cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
+                if not cursor:
+                    break
+        except (SlackApiError, *DOWN) as error:
+            logger.info("users.conversations: %s", error_code(error) or type(error).__name__)
+        return frozenset(found)
 
     def close(self) -> None:
         """Cancel what is being looked up."""
@@ -130,16 +183,26 @@ class Names:
         self._people.put(team, user_id, person, kept_s)
         return person
 
-    async def _channel(self, team: Team, channel_id: str) -> str:
-        name, kept_s = channel_id, KEPT_S
+    async def _channel(self, team: Team, channel_id: str) -> Channel:
+        channel, kept_s = Channel(channel_id, channel_id), KEPT_S
         try:
             answer = await team.api.call("conversations.info", channel=channel_id)
-            name = str(answer["channel"].get("name") or channel_id)
+            channel = _read_channel(channel_id, answer["channel"])
         except SlackApiError as error:
             logger.debug("conversations.info: %s", error_code(error))
             kept_s = MISSING_KEPT_S
-        self._channels.put(team, channel_id, name, kept_s)
-        return name
+        self._channels.put(team, channel_id, channel, kept_s)
+        return channel
+
+
+def _read_channel(channel_id: str, found: dict[str, object]) -> Channel:
+    hidden = any(bool(found.get(kind)) for kind in ("is_private", "is_im", "is_mpim", "is_group"))
+    return Channel(
+        id=channel_id,
+        name=str(found.get("name") or channel_id),
+        is_public=bool(found.get("is_channel")) and not hidden,
+        is_group_dm=bool(found.get("is_mpim")),
+    )
 
 
 def _read_person(user: dict[str, object]) -> Person:

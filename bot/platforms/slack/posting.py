@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
 from bot.core.splitter import split
-from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block, markdown, section
 from bot.platforms.slack.markdown import to_markdown, to_mrkdwn
+from bot.platforms.slack.marks import answer_mark, file_name, reply_mark
 from bot.platforms.slack.teams import FEEDBACK, MARKDOWN, Team
 
 logger = logging.getLogger(__name__)
@@ -68,12 +70,28 @@ def no_foot(_feedback: bool) -> list[Block]:
     return []
 
 
-class Poster:
-    """Posts and updates the messages of one reply."""
+FindPosted = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+"""What stands of the reply on Slack, the messages that are known given."""
 
-    def __init__(self, team: Team, place: Place) -> None:
+
+class Poster:
+    """Posts and updates the messages of one reply, or of an answer that is no turn's.
+
+    `find` looks for a message that was posted although Slack's answer to that was lost.
+    """
+
+    def __init__(
+        self, team: Team, place: Place, turn_id: int | None = None, find: FindPosted | None = None
+    ) -> None:
         self._team = team
         self._place = place
+        self._turn_id = turn_id
+        self._find = find
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The metadata of each of the messages."""
+        return answer_mark() if self._turn_id is None else reply_mark(self._turn_id)
 
     async def deliver(
         self, text: str, foot: Foot, old: Sequence[str] = (), done: list[str] | None = None
@@ -93,7 +111,7 @@ class Poster:
             chunk, shape = queue.popleft()
             under = foot if not queue else no_foot
             try:
-                ts = await self._put(chunk, SHAPES[shape], under, places)
+                ts = await self._put(chunk, SHAPES[shape], under, places, done)
             except SlackApiError as error:
                 if error_code(error) not in TOO_LONG or shape + 1 >= len(SHAPES):
                     raise
@@ -114,7 +132,7 @@ class Poster:
                 "files.upload_v2",
                 channel=self._place.channel,
                 content=text,
-                filename="reply.md",
+                filename="reply.md" if self._turn_id is None else file_name(self._turn_id),
                 title="The whole reply",
                 **self._in_thread(),
             )
@@ -131,21 +149,47 @@ class Poster:
             if error_code(error) != "message_not_found":
                 logger.info("chat.delete: %s", error_code(error) or type(error).__name__)
 
-    async def _put(self, chunk: str, shape: Shape, foot: Foot, places: deque[str]) -> str:
+    async def post(self, content: dict[str, object]) -> str:
+        """Post a new message; its timestamp.
+
+        Raises:
+            SlackApiError, aiohttp.ClientError, TimeoutError: Slack does not take it.
+        """
+        answer = await self._team.api.call(
+            "chat.postMessage",
+            channel=self._place.channel,
+            unfurl_links=False,
+            unfurl_media=False,
+            metadata=self.mark,
+            **content,
+            **self._in_thread(),
+        )
+        return str(answer["ts"])
+
+    async def _put(
+        self, chunk: str, shape: Shape, foot: Foot, places: deque[str], done: Sequence[str]
+    ) -> str:
         """One message: where an old one stands, or a new one."""
         feedback = self._team.can(FEEDBACK)
         try:
-            return await self._send(chunk, shape, foot(feedback), places)
+            return await self._send(chunk, shape, foot(feedback), places, done)
         except SlackApiError as error:
             plain, rich = foot(False), foot(True)
             if not feedback or plain == rich or error_code(error) != "invalid_blocks":
                 raise
         # Either the feedback buttons or the text is what Slack does not know.
-        ts = await self._send(chunk, shape, plain, places)
+        ts = await self._send(chunk, shape, plain, places, done)
         self._team.lacks(FEEDBACK, "invalid_blocks")
         return ts
 
-    async def _send(self, chunk: str, shape: Shape, foot: list[Block], places: deque[str]) -> str:
+    async def _send(
+        self,
+        chunk: str,
+        shape: Shape,
+        foot: list[Block],
+        places: deque[str],
+        done: Sequence[str],
+    ) -> str:
         content = contents(chunk, shape, foot)
         while places:
             try:
@@ -156,17 +200,20 @@ class Poster:
                 await self.delete(places.popleft())
                 continue
             return places.popleft()
-        answer = await self._team.api.call(
-            "chat.postMessage",
-            channel=self._place.channel,
-            unfurl_links=False,
-            unfurl_media=False,
-            **content,
-            **self._in_thread(),
-        )
-        return str(answer["ts"])
+        try:
+            return await self.post(content)
+        except (SlackApiError, *DOWN) as error:
+            if self._find is None or not is_unsaid(error):
+                raise
+            logger.info("a post's answer was lost: %s", type(error).__name__)
+        for ts in await self._find(done):
+            if ts not in done:
+                await self._update(ts, content)
+                return ts
+        return await self.post(content)
 
     async def _update(self, ts: str, content: dict[str, object]) -> None:
+        content = {**content, "metadata": self.mark}
         try:
             await self._team.api.call("chat.update", channel=self._place.channel, ts=ts, **content)
         except SlackApiError as error:

@@ -10,12 +10,13 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.ports import FinishedReply
 from bot.core.records import Turn, TurnState
-from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block, context, end_controls, stop_controls
 from bot.platforms.slack.posting import (
     FILE_FROM,
     SHAPES,
     STREAMING,
+    FindPosted,
     Foot,
     Place,
     Poster,
@@ -53,6 +54,7 @@ class SlackReply:
     """`bot.core.ports.ReplySink` for one turn.
 
     `old`: the timestamps of the messages whose place the reply takes (regenerate, recovery).
+    `find` looks for what was posted although Slack's answer to that was lost.
     """
 
     def __init__(
@@ -63,18 +65,21 @@ class SlackReply:
         recipient: Recipient,
         *,
         old: tuple[str, ...] = (),
+        find: FindPosted | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._team = team
         self._place = place
         self._turn = turn
         self._timing = timing or Timing()
-        self._poster = Poster(team, place)
+        self._find = find
+        self._unsure = False  # whether a message stands there that nobody told of
+        self._poster = Poster(team, place, turn.id, find)
         self._status = Status(team, place)
         self._shown = _Shown(list(old))
         self._stream: NativeStream | None = None
         if not old and place.thread_ts and recipient.user_id and team.can(STREAM):
-            self._stream = NativeStream(team, place, recipient)
+            self._stream = NativeStream(team, place, recipient, self._poster.mark)
         self._text = ""
         self._pending = 0
         self._begun = time.monotonic()
@@ -117,6 +122,7 @@ class SlackReply:
         text = final_text(reply)
         await self._take_stop_away()
         if not await self._end_stream(text, reply):
+            await self._look()
             foot = self._foot(reply)
             done: list[str] = []
             old, self._shown.messages = self._shown.messages, done
@@ -133,6 +139,7 @@ class SlackReply:
     async def withdraw(self) -> None:
         """Delete what was posted."""
         await self._leave_stream()
+        await self._look()
         for ts in self.posted:
             await self._poster.delete(ts)
         await self._status.clear(posted=False)
@@ -166,26 +173,23 @@ class SlackReply:
         chunk = (shape.chunks(text) or ["…"])[0]
         content = contents(chunk, shape, stop_controls(self._turn))
         api, channel = self._team.api, self._place.channel
+        await self._look()
         try:
             if self._shown.messages:
-                ts = self._shown.messages[0]
-                await api.attempt("chat.update", channel=channel, ts=ts, **content)
+                ts, mark = self._shown.messages[0], self._poster.mark
+                await api.attempt("chat.update", channel=channel, ts=ts, metadata=mark, **content)
                 return
-            thread = {"thread_ts": self._place.thread_ts} if self._place.thread_ts else {}
-            answer = await api.call(
-                "chat.postMessage",
-                channel=channel,
-                unfurl_links=False,
-                unfurl_media=False,
-                **content,
-                **thread,
-            )
-            self._shown.messages.append(str(answer["ts"]))
+            self._unsure = True  # until Slack answers; whatever else ends the call
+            self._shown.messages.append(await self._poster.post(content))
+            self._unsure = False
         except SlackApiError as error:
+            self._unsure = self._unsure and is_unsaid(error)
             code = error_code(error)
             if code == "invalid_blocks" and shape is SHAPES[0]:
                 self._team.lacks(MARKDOWN, code)
-            elif code in STREAMING:
+                await self._edit(text)
+                return
+            if code in STREAMING:
                 await api.call("chat.stopStream", channel=channel, ts=self._shown.messages[0])
             elif not self._shown.messages:
                 raise
@@ -203,6 +207,7 @@ class SlackReply:
                 thread_ts=self._place.thread_ts,
                 text="Writing…",
                 blocks=stop_controls(self._turn),
+                metadata=self._poster.mark,
             )
         except SlackApiError as error:
             logger.info("turn %d: no Stop button: %s", self._turn.id, error_code(error))
@@ -253,7 +258,14 @@ class SlackReply:
         if self._stream is not None:
             self._note(self._stream)
 
+    async def _look(self) -> None:
+        """Where Slack's answer was lost, see whether a message stands there all the same."""
+        if self._unsure and self._find is not None and not self._shown.messages:
+            self._shown.messages = list(await self._find(()))
+        self._unsure = False
+
     def _note(self, stream: NativeStream) -> None:
+        self._unsure = self._unsure or stream.lost
         if stream.ts and stream.ts not in self._shown.messages:
             self._shown.messages.append(stream.ts)
 

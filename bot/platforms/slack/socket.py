@@ -57,7 +57,7 @@ class Socket(SocketModeClient):
     async def issue_new_wss_url(self) -> str:
         """Ask until Slack hands one out; for ever where the token is refused, which is told."""
         wait = 1.0
-        while True:
+        while not self.closed:
             try:
                 answer = await self.web_client.apps_connections_open(app_token=self.app_token)
                 return str(answer["url"])
@@ -72,6 +72,8 @@ class Socket(SocketModeClient):
             logger.warning("Slack hands out no socket (%s); again in %.0f s", code, pause)
             await asyncio.sleep(pause + random.random())  # noqa: S311  (spreads the retries)
             wait = min(2 * wait, BACKOFF_AT_MOST_S)
+        # The SDK's loops may survive being cancelled once, when they are about to come here.
+        raise asyncio.CancelledError
 
     def _refuse(self, code: str) -> None:
         if not self._refused.done():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
-from bot.platforms.slack.api import error_code
+from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block
 from bot.platforms.slack.markdown import stable, to_markdown
 from bot.platforms.slack.posting import Place
@@ -37,14 +38,19 @@ class Recipient:
 
 
 class NativeStream:
-    """A message that grows. `ts` is where it stands, once it does."""
+    """A message that grows. `ts` is where it stands, once it does; `lost`: it may stand somewhere,
+    since the answer to its beginning was lost. It gets its `mark` (metadata) at its end."""
 
-    def __init__(self, team: Team, place: Place, recipient: Recipient) -> None:
+    def __init__(
+        self, team: Team, place: Place, recipient: Recipient, mark: dict[str, Any]
+    ) -> None:
         self._team = team
         self._place = place
         self._recipient = recipient
+        self._mark = mark
         self._sent = ""
         self.ts = ""
+        self.lost = False
 
     async def grow(self, text: str) -> None:
         """Show what of `text` (all of the reply so far) can be shown already.
@@ -53,7 +59,6 @@ class NativeStream:
 
         Raises:
             StreamEnded: go on by other means.
-            aiohttp.ClientError, TimeoutError: Slack is not there just now.
         """
         more = self._more(to_markdown(stable(text)))
         if not more:
@@ -81,10 +86,13 @@ class NativeStream:
         if self.ts:
             try:
                 await self._team.api.call(
-                    "chat.stopStream", channel=self._place.channel, ts=self.ts
+                    "chat.stopStream",
+                    channel=self._place.channel,
+                    ts=self.ts,
+                    metadata=self._mark,
                 )
-            except SlackApiError:
-                return  # it has ended already
+            except (SlackApiError, *DOWN):
+                return  # it has ended already, or an update will tell
 
     def _more(self, rendered: str) -> str:
         if not rendered.startswith(self._sent):
@@ -93,16 +101,25 @@ class NativeStream:
 
     async def _append(self, piece: str, *, must: bool) -> bool:
         """False where there was no room for it."""
+        if not self.ts:
+            return await self._start(piece, must=must)
         call = self._team.api.call if must else self._team.api.attempt
         try:
-            if self.ts:
-                answer = await call(
-                    "chat.appendStream",
-                    channel=self._place.channel,
-                    ts=self.ts,
-                    markdown_text=piece,
-                )
-                return answer is not None
+            answer = await call(
+                "chat.appendStream", channel=self._place.channel, ts=self.ts, markdown_text=piece
+            )
+        except (SlackApiError, *DOWN) as error:
+            # Where the answer was lost, the piece may stand there; again it would be there twice.
+            raise StreamEnded(error_code(error) or type(error).__name__) from error
+        return answer is not None
+
+    async def _start(self, piece: str, *, must: bool) -> bool:
+        """False where there was no room for it."""
+        if self.lost:
+            raise StreamEnded("whether it began is not known")
+        call = self._team.api.call if must else self._team.api.attempt
+        self.lost = True  # until Slack answers; whatever else ends the call
+        try:
             answer = await call(
                 "chat.startStream",
                 channel=self._place.channel,
@@ -111,11 +128,13 @@ class NativeStream:
                 recipient_user_id=self._recipient.user_id,
                 markdown_text=piece,
             )
-        except SlackApiError as error:
-            code = error_code(error)
-            if not self.ts and code in _NEVER_HERE:
+        except (SlackApiError, *DOWN) as error:
+            self.lost = is_unsaid(error)
+            code = error_code(error) or type(error).__name__
+            if code in _NEVER_HERE:
                 self._team.lacks(STREAM, code)
             raise StreamEnded(code) from error
+        self.lost = False
         if answer is not None:
             self.ts = str(answer["ts"])
         return answer is not None
@@ -126,6 +145,7 @@ class NativeStream:
                 "chat.stopStream",
                 channel=self._place.channel,
                 ts=self.ts,
+                metadata=self._mark,
                 **({"markdown_text": more} if more else {}),
                 **({"blocks": blocks} if blocks else {}),
             )

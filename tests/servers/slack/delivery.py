@@ -44,6 +44,7 @@ class Delivery(ABC):
         self.ack_within_s = 3.0
         self.retry_after_s = (0.0, 1.0, 2.0)  # Slack: at once, a minute, five minutes
         self.echoes = 1  # how often each event is sent, though acknowledged
+        self.lose = 0  # so many events never arrive
         self._tasks: set[asyncio.Task[None]] = set()
 
     def event(self, team: Team, event: dict[str, Any], event_id: str = "") -> Sent:
@@ -99,6 +100,9 @@ class Delivery(ABC):
         for pause in pauses:
             await asyncio.sleep(pause)
             sent.tries += 1
+            if self.lose:
+                self.lose -= 1
+                continue
             if await self._try(sent, sent.tries - 1):
                 sent.ack_s = time.monotonic() - begun
                 sent.acked.set()
@@ -118,7 +122,6 @@ class SocketDelivery(Delivery):
         super().__init__(server)
         self.open: list[web.WebSocketResponse] = []
         self.connections = 0  # how many there have been
-        self.lose = 0  # so many envelopes never arrive
         self._tickets: set[str] = set()
         self._turn = itertools.count()
         self._acks: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
@@ -183,9 +186,6 @@ class SocketDelivery(Delivery):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.02)
-        if self.lose:
-            self.lose -= 1
-            return False
         socket = self.open[next(self._turn) % len(self.open)]
         envelope_id = new_id("envelope")
         self._acks[envelope_id] = asyncio.get_running_loop().create_future()

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.servers.slack.arguments import Args, Method, check_thread, need, own, writable
+from tests.servers.slack.reading import (
+    conversations_history,
+    conversations_info,
+    conversations_replies,
+    users_conversations,
+    users_info,
+)
 from tests.servers.slack.rules import Refusal, check_blocks, check_content, check_view
 from tests.servers.slack.world import Channel, StoredFile, Team, new_id, new_ts
 
 if TYPE_CHECKING:
     from tests.servers.slack.server import SlackServer
-
-Args = dict[str, Any]
-Method = Callable[["SlackServer", Team, Args], dict[str, Any]]
-
-
-def need(args: Args, *names: str) -> list[Any]:
-    for name in names:
-        if args.get(name) in (None, ""):
-            raise Refusal("invalid_arguments", missing=name)
-    return [args[name] for name in names]
-
-
-def writable(team: Team, channel_id: str) -> Channel:
-    """A channel that the bot may write in."""
-    if channel_id in team.users:
-        return team.dm(channel_id)
-    channel = team.channels.get(channel_id)
-    if channel is None:
-        raise Refusal("channel_not_found")
-    if team.bot_user not in channel.members:
-        raise Refusal("not_in_channel")
-    return channel
-
-
-def own(team: Team, channel: Channel, ts: str, lost: str) -> dict[str, Any]:
-    message = channel.messages.get(ts)
-    if message is None:
-        raise Refusal("message_not_found")
-    if message.get("bot_id") != team.bot_id:
-        raise Refusal(lost)
-    return message
-
-
-def check_thread(channel: Channel, thread_ts: str | None) -> None:
-    if not thread_ts:
-        return
-    root = channel.messages.get(thread_ts)
-    if root is None or root.get("thread_ts", thread_ts) != thread_ts:
-        raise Refusal("thread_not_found")
 
 
 def put(team: Team, channel: Channel, args: Args) -> dict[str, Any]:
@@ -65,12 +33,22 @@ def put(team: Team, channel: Channel, args: Args) -> dict[str, Any]:
         "text": args.get("text", ""),
         "blocks": args.get("blocks") or [],
         **({"thread_ts": thread} if thread else {}),
+        **_metadata(args),
     }
     channel.messages[ts] = message
     if thread:
         channel.messages[thread].setdefault("thread_ts", thread)
         channel.statuses.append((thread, ""))  # a message takes the status away
     return message
+
+
+def _metadata(args: Args) -> dict[str, Any]:
+    metadata = args.get("metadata")
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict) or set(metadata) != {"event_type", "event_payload"}:
+        raise Refusal("invalid_metadata_format")
+    return {"metadata": metadata}
 
 
 def chat_post_message(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
@@ -103,6 +81,7 @@ def chat_update(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
     check_content(team, args)
     previous = dict(message)
     message.pop("streamed", None)
+    message.update(_metadata(args))
     message["text"], message["blocks"] = args.get("text", ""), args.get("blocks") or []
     message["edited"] = {"user": team.bot_user, "ts": new_ts()}
     server.changes(team, channel, message, previous)
@@ -156,6 +135,8 @@ def chat_start_stream(server: SlackServer, team: Team, args: Args) -> dict[str, 
         if args["recipient_user_id"] not in team.users:
             raise Refusal("user_not_found")
     check_content(team, args, stream=True)
+    if "metadata" in args:
+        raise Refusal("invalid_arguments")  # a stream gets it at its end
     message = put(team, channel, {"thread_ts": thread_ts})
     message.update(streaming=True, streamed="", streamed_at=time.monotonic())
     _grow(server, message, args)
@@ -168,6 +149,8 @@ def chat_append_stream(server: SlackServer, team: Team, args: Args) -> dict[str,
     channel, message = _stream(team, args)
     if not args.get("markdown_text") and not args.get("chunks"):
         raise Refusal("no_text")
+    if "metadata" in args:
+        raise Refusal("invalid_arguments")
     check_content(team, args, stream=True)
     _grow(server, message, args)
     return {"channel": channel.id, "ts": message["ts"]}
@@ -181,6 +164,7 @@ def chat_stop_stream(server: SlackServer, team: Team, args: Args) -> dict[str, A
     _grow(server, message, args)
     message["streaming"] = False
     message["blocks"] = args.get("blocks") or []
+    message.update(_metadata(args))
     server.changes(team, channel, message, previous)
     return {"channel": channel.id, "ts": message["ts"], "message": message}
 
@@ -228,43 +212,6 @@ def auth_test(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
         "user_id": team.bot_user,
         "bot_id": team.bot_id,
         "is_enterprise_install": False,
-    }
-
-
-def users_info(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
-    (user,) = need(args, "user")
-    if user not in team.users:
-        raise Refusal("user_not_found")
-    return {"user": team.users[user]}
-
-
-def conversations_info(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
-    (channel_id,) = need(args, "channel")
-    channel = team.channels.get(channel_id)
-    if channel is None:
-        raise Refusal("channel_not_found")
-    return {"channel": {"id": channel.id, "name": channel.name, f"is_{channel.kind}": True}}
-
-
-def conversations_replies(server: SlackServer, team: Team, args: Args) -> dict[str, Any]:
-    channel_id, ts = need(args, "channel", "ts")
-    channel = writable(team, channel_id)
-    message = channel.messages.get(ts)
-    if message is None:
-        raise Refusal("thread_not_found")
-    is_reply = message.get("thread_ts", ts) != ts
-    found = [message] if is_reply else [message, *channel.thread(ts)]
-    inclusive = str(args.get("inclusive", "")).lower() in ("1", "true")
-    if latest := args.get("latest"):
-        found = [m for m in found if m["ts"] < latest or (inclusive and m["ts"] == latest)]
-    if oldest := args.get("oldest"):
-        found = [m for m in found if m["ts"] > oldest or (inclusive and m["ts"] == oldest)]
-    start, limit = int(args.get("cursor") or 0), int(args.get("limit") or 1000)
-    rest = start + limit if start + limit < len(found) else None
-    return {
-        "messages": found[start : start + limit],
-        "has_more": rest is not None,
-        "response_metadata": {"next_cursor": str(rest or "")},
     }
 
 
@@ -352,11 +299,13 @@ METHODS: dict[str, Method] = {
     "chat.startStream": chat_start_stream,
     "chat.stopStream": chat_stop_stream,
     "chat.update": chat_update,
+    "conversations.history": conversations_history,
     "conversations.info": conversations_info,
     "conversations.replies": conversations_replies,
     "files.completeUploadExternal": complete_upload,
     "files.getUploadURLExternal": get_upload_url,
     "files.info": files_info,
+    "users.conversations": users_conversations,
     "users.info": users_info,
     "views.open": views_open,
     "views.publish": views_publish,

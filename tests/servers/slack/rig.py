@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.core.service import Service
@@ -40,21 +40,43 @@ class Rig:
     bob: Person
     root: Person
     general: Channel
+    crashed: list[SlackAdapter] = field(default_factory=list)
 
     async def restart(self, **changes: Any) -> None:
         """Another process on the same database."""
         await self.stop()
-        self.service = Service(self.store, self.engine, FakeReader(), ServiceSettings())
-        self.adapter = SlackAdapter(self.service, replace(self.options, **changes))
-        await self.adapter.start()
-        await self.service.start()
-        self.service.register("slack", self.adapter)
+        await self._begin(**changes)
+
+    async def crash(self) -> None:
+        """Another process takes over, and nothing of the old one is drained."""
+        self.crashed.append(self.adapter)
+        await self._begin()
+
+    def age_names(self) -> None:
+        """Let the known names be older than rights may be."""
+        cache = self.adapter._names._people
+        for place, (at, kept, value) in list(cache._found.items()):
+            cache._found[place] = (at - 60, kept, value)
 
     async def stop(self) -> None:
         """Stop as `parley run` does: hear nothing more, hand back what is owed, let go."""
         await self.adapter.pause()
         await self.service.drain(0.0)
         await self.adapter.close()
+
+    async def close(self) -> None:
+        """Let go of everything. What is not closed asks for a new socket again and again, and
+        the event loop never ends."""
+        for adapter in self.crashed:
+            await adapter.close()
+        await self.stop()
+
+    async def _begin(self, **changes: Any) -> None:
+        self.service = Service(self.store, self.engine, FakeReader(), ServiceSettings())
+        self.adapter = SlackAdapter(self.service, replace(self.options, **changes))
+        await self.adapter.start()
+        await self.service.start()
+        self.service.register("slack", self.adapter)
 
     async def asked(self, number: int) -> Request:
         """The engine's request of this number."""
@@ -124,4 +146,4 @@ async def slack_rig(
         try:
             yield rig
         finally:
-            await rig.stop()
+            await rig.close()

@@ -11,6 +11,7 @@ SUM_AT_MOST = 13_200
 MARKDOWN_AT_MOST = 12_000
 BLOCKS_AT_MOST = 50
 
+HISTORY = ("channels:history", "groups:history", "im:history", "mpim:history")
 SCOPE_OF = {
     "chat.postMessage": ("chat:write",),
     "chat.postEphemeral": ("chat:write",),
@@ -24,12 +25,9 @@ SCOPE_OF = {
     "assistant.threads.setSuggestedPrompts": ("assistant:write",),
     "users.info": ("users:read",),
     "conversations.info": ("channels:read", "groups:read", "im:read", "mpim:read"),
-    "conversations.replies": (
-        "channels:history",
-        "groups:history",
-        "im:history",
-        "mpim:history",
-    ),
+    "users.conversations": ("groups:read", "im:read", "mpim:read"),
+    "conversations.history": HISTORY,
+    "conversations.replies": HISTORY,
     "files.info": ("files:read",),
     "files.getUploadURLExternal": ("files:write",),
     "files.completeUploadExternal": ("files:write",),

@@ -9,11 +9,13 @@ It refuses what Slack refuses (see rules.py and methods.py). `fail` and `limit` 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -71,6 +73,9 @@ class SlackServer:
         self.url = ""
         self._codes: dict[str, Team] = {}
         self._faults: dict[str, deque[_Fault]] = {}
+        self._lost: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+        self._after: dict[str, deque[Callable[[], object]]] = {}
         self._runner: web.AppRunner | None = None
         self.sockets = SocketDelivery(self)
         self.delivery: Delivery = self.sockets
@@ -119,6 +124,23 @@ class SlackServer:
     def fail(self, method: str, error: str, *, times: int = 1, retry_after: int = 0) -> None:
         """Let the next calls of a method fail; `ratelimited` is a 429 with Retry-After."""
         self._faults.setdefault(method, deque()).append(_Fault(error, times, retry_after))
+
+    def forgive(self, *methods: str) -> None:
+        """No more faults of these methods; of none at all where none is named."""
+        for method in methods or list(self._faults):
+            self._faults.pop(method, None)
+
+    def lose_answer(self, method: str) -> None:
+        """The next call of a method is done, but the connection breaks before its answer."""
+        self._lost[method] += 1
+
+    def hold_answer(self, method: str) -> None:
+        """The next call of a method is done, but its answer is waited for in vain."""
+        self._held[method] += 1
+
+    def after(self, method: str, happens: Callable[[], object]) -> None:
+        """What happens at the moment when the next call of a method is done, before its answer."""
+        self._after.setdefault(method, deque()).append(happens)
 
     def limit_all(self, retry_after: int = 1) -> None:
         """A 429 for the next call of every method."""
@@ -203,6 +225,16 @@ class SlackServer:
         except Refusal as refusal:
             answer, error = {"ok": False, "error": refusal.error, **refusal.more}, refusal.error
         self.calls.append(Call(method, team.id if team else "", args, error))
+        if error == "ok" and self._after.get(method):
+            self._after[method].popleft()()
+        if error == "ok" and self._held[method]:
+            self._held[method] -= 1
+            await asyncio.Event().wait()
+        if error == "ok" and self._lost[method]:
+            self._lost[method] -= 1
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError
         headers = {}
         if team is not None:
             headers["x-oauth-scopes"] = ",".join(sorted(team.scopes))
@@ -346,7 +378,7 @@ async def _arguments(request: web.Request) -> dict[str, Any]:
             args.update(body if isinstance(body, dict) else {})
         else:
             args.update(await request.post())
-    for name in ("blocks", "chunks", "view", "prompts", "files"):
+    for name in ("blocks", "chunks", "view", "prompts", "files", "metadata"):
         if isinstance(args.get(name), str):
             try:
                 args[name] = json.loads(args[name])

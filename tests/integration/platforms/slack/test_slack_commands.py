@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bot.core.events import Author, CommandInvoked, ThreadKey
 from bot.platforms.slack.manifest import ASK_SHORTCUT, SUMMARISE_SHORTCUT
 from tests.servers.slack.rig import Rig
+from tests.servers.slack.world import shown
 from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
@@ -144,7 +148,7 @@ async def test_app_home_shows_and_edits(rig: Rig) -> None:
     await until(lambda: rig.root.id in rig.team.homes)
     assert "parley_home_edit" in str(rig.team.homes[rig.root.id])
     assert "Latest changes" in str(rig.team.homes[rig.root.id])
-    rig.root.click_home("parley_home_default", "workspace")
+    rig.root.click_home("parley_home_edit", "/")
     view = await rig.root.view()
     rig.root.submit(view, {"text": "You are everybody's friend."})
     await until(lambda: "everybody's friend" in str(rig.team.homes[rig.root.id]))
@@ -160,6 +164,121 @@ async def test_a_channel_is_picked_in_app_home(rig: Rig) -> None:
     rig.root.submit(view, {"text": "You are a pirate."})
     await until(lambda: rig.store.entries)
     assert rig.store.entries[0].scope.channel == rig.general.id
+
+
+async def test_app_home_edits_settings(rig: Rig) -> None:
+    await rig.root.told(rig.root.slash(rig.general, "settings set inline=on"))
+    rig.root.click_home("parley_home_settings", f"{rig.general.id}/")
+    view = await rig.root.view()
+    assert "#general" in str(view)
+    sent = rig.root.submit(view, {"mode": "always", "retention_days": "99999"})
+    await sent.acked.wait()
+    assert sent.answer is not None
+    assert "retention_days" in sent.answer["errors"]["mode"]
+    sent = rig.root.submit(view, {"mode": "always", "retention_days": "30"})
+    await until(lambda: "mode=always" in str(rig.team.homes.get(rig.root.id)))
+    assert "mode=always, inline=on, retention_days=30" in str(rig.team.homes[rig.root.id])
+    question = rig.ana.say(rig.general, "nobody in particular")
+    await rig.asked(0)
+    rig.root.click_home("parley_home_pick_settings", selected=rig.general.id)
+    await until(lambda: len(rig.team.views) == 1)
+    again = await rig.root.view()
+    assert "30" in str(again)
+    rig.root.submit(again, {"mode": "inherit", "retention_days": ""})
+    await until(lambda: "mode=" not in str(rig.team.homes[rig.root.id]))
+    assert question["ts"] in rig.general.messages
+
+
+async def test_settings_for_the_whole_workspace(rig: Rig) -> None:
+    rig.root.click_home("parley_home_settings", "/")
+    rig.root.submit(await rig.root.view(), {"mode": "never"})
+    await until(lambda: "mode=never" in str(rig.team.homes.get(rig.root.id)))
+    rig.ana.mention(rig.general, "are you there?")
+    await rig.slack.delivery.settled()
+    assert not rig.engine.requests
+
+
+@pytest.mark.parametrize("action", ["parley_home_edit", "parley_home_settings"])
+@pytest.mark.parametrize("value", ["{channel}/", "/", "{channel}/1.000001"])
+async def test_every_edit_is_for_admins_when_clicked_and_when_submitted(
+    rig: Rig, action: str, value: str
+) -> None:
+    value = value.format(channel=rig.general.id)
+    rig.ana.click_home(action, value)
+    await until(lambda: rig.bots(rig.ana.dm))
+    assert "admin" in shown(rig.bots(rig.ana.dm)[0])
+    assert not rig.team.views
+    rig.root.click_home(action, value)
+    view = await rig.root.view()
+    # Whose modal it is makes no difference, nor what rights somebody had when it opened.
+    rig.team.users[rig.root.id]["is_admin"] = False
+    rig.age_names()
+    for person in (rig.ana, rig.root):
+        sent = person.submit(view, {"text": "Mine", "mode": "never"})
+        await sent.acked.wait()
+        assert sent.answer is not None
+        assert "admin" in str(sent.answer["errors"])
+    assert not rig.store.entries
+
+
+async def test_app_home_shows_nobody_what_slack_hides_from_them(rig: Rig) -> None:
+    secret = rig.team.add_channel("secret", kind="group")
+    group = rig.team.add_channel("mpdm-bob--root-1", kind="mpim")
+    for channel in (secret, group):
+        channel.members = {rig.bob.id, rig.team.bot_user}
+        await rig.root.told(rig.root.slash(channel, "persona set You keep secrets."))
+    await rig.bob.told(rig.bob.slash(rig.bob.dm, "persona set You are Bob's."))
+    await rig.root.told(rig.root.slash(rig.general, "persona use pirate"))
+    for person in (rig.ana, rig.bob, rig.root):
+        person.open_home()
+        await until(lambda person=person: person.id in rig.team.homes)
+    for person in (rig.ana, rig.root):
+        home = str(rig.team.homes[person.id])
+        assert "#general" in home
+        assert not any(word in home for word in ("secret", "bob", "direct message"))
+    home = str(rig.team.homes[rig.bob.id])
+    assert "#secret" in home
+    assert "a group message (bob, root)" in home
+    assert "You are Bob" in home
+    # Bob is no admin: his own direct message is what he may edit.
+    edits = [b for b in rig.team.homes[rig.bob.id]["blocks"] if b["type"] == "actions"]
+    assert [e["elements"][0]["value"] for e in edits] == [f"{rig.bob.dm.id}/"]
+    rig.bob.click_home("parley_home_settings", f"{rig.bob.dm.id}/")
+    rig.bob.submit(await rig.bob.view(), {"mode": "strict"})
+    await until(lambda: "mode=strict" in str(rig.team.homes[rig.bob.id]))
+
+
+async def test_everybody_s_usage_is_the_admins_to_see(rig: Rig) -> None:
+    question = rig.bob.mention(rig.general, "hello")
+    await rig.exchange(rig.general, question, "hi")
+    for person in (rig.ana, rig.root):
+        person.open_home()
+        await until(lambda person=person: person.id in rig.team.homes)
+    assert "1 reply, " in str(rig.team.homes[rig.ana.id])
+    assert rig.bob.id not in str(rig.team.homes[rig.ana.id])
+    assert f"{rig.bob.id}: 1 reply" in str(rig.team.homes[rig.root.id])
+
+
+async def test_a_persona_longer_than_slack_s_input_is_saved_whole(rig: Rig) -> None:
+    persona = "\n\n".join(f"Rule {n}: be kind to number {n}." for n in range(116))
+    assert 3_000 < len(persona) <= 4_000
+    author = Author(rig.root.id, "Root", is_admin=True)
+    key = ThreadKey("slack", rig.team.id, rig.general.id)
+    await rig.service.handle(CommandInvoked(key, author, "persona set", {"text": persona}))
+    rig.root.slash(rig.general, "persona set")
+    view = await rig.root.view()
+    sent = rig.root.submit(view, {"temperature": "0.3"})
+    await sent.acked.wait()
+    assert not sent.answer
+    saved = await rig.service.persona_at(key)
+    assert saved.text == persona
+    assert saved.sampling.temperature == 0.3
+    rig.root.slash(rig.general, "persona set")
+    sent = rig.root.submit(await rig.root.view(), {"more": "x" * 2_500})
+    await sent.acked.wait()
+    assert sent.answer is not None
+    assert "4,000" in sent.answer["errors"]["text"]
+    assert (await rig.service.persona_at(key)).text == persona
 
 
 async def test_the_agent_view_suggests_prompts_of_the_persona_in_view(rig: Rig) -> None:

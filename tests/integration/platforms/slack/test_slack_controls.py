@@ -170,17 +170,10 @@ async def test_rights_are_asked_for_anew(rig: Rig) -> None:
     request.finish()
     rig.team.users[rig.root.id]["is_admin"] = False
     await until(lambda: rig.slack.made("users.info"))
-    _age_names(rig)
+    rig.age_names()
     sent = rig.root.slash(rig.general, "persona clear")
     assert "admin" in await rig.root.told(sent)
     assert not rig.store.entries
-
-
-def _age_names(rig: Rig) -> None:
-    """Let the known names be older than rights may be."""
-    cache = rig.adapter._names._people
-    for place, (at, kept, value) in list(cache._found.items()):
-        cache._found[place] = (at - 60, kept, value)
 
 
 def _impatient() -> object:

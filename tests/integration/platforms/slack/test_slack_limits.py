@@ -104,14 +104,18 @@ async def test_updates_never_exceed_their_tier_however_many_stream() -> None:
         assert 8 <= len(rig.slack.made("chat.update", "ok")) <= 50
 
 
+# Without markdown blocks a message holds 2,900 characters, and a channel takes one a second.
+PARAGRAPHS = 360
 LONG = "".join(
-    f"Paragraph {n} has a few words in it.\n\n```python\nprint({n})\n```\n\n" for n in range(700)
+    f"Paragraph {n} has a few words in it.\n\n```python\nprint({n})\n```\n\n"
+    for n in range(PARAGRAPHS)
 )
 
 
 @pytest.mark.parametrize("features", [set(), {"stream"}, {"stream", "markdown"}])
 async def test_a_very_long_reply_comes_whole_and_as_a_file(rig: Rig, features: set[str]) -> None:
     rig.team.features -= features
+    rig.slack.stream_at_most = len(LONG) - 1
     question = rig.ana.mention(rig.general, "hello")
     request = await rig.asked(0)
     request.write(LONG)
@@ -119,7 +123,7 @@ async def test_a_very_long_reply_comes_whole_and_as_a_file(rig: Rig, features: s
     request.finish()
     last = await rig.reply(rig.general, question["ts"], "THE END")
     said = whole(rig, question["ts"])
-    for n in range(700):
+    for n in range(PARAGRAPHS):
         assert f"print({n})\n" in said
     assert "parley_regenerate" in buttons(last)
     await until(lambda: rig.team.files)

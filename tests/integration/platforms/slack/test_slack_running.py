@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +23,7 @@ from bot.platforms.slack.options import SlackOptions
 from bot.storage.database import Database
 from bot.storage.slack import SlackStores, TokenCipher
 from tests.servers.slack.delivery import HttpDelivery, sign
+from tests.servers.slack.oauth import free_port, install
 from tests.servers.slack.people import Person
 from tests.servers.slack.rig import QUICK, Rig, slack_rig
 from tests.servers.slack.server import SlackServer
@@ -78,23 +77,13 @@ async def test_a_crash_in_mid_answer_is_answered_in_the_same_message(rig: Rig) -
     request.write("I was just say")
     await until(lambda: rig.bots(rig.general))
     await until(lambda: any(t.posted for t in rig.store.turns.values()))
-    crashed = rig.adapter
-    rig.adapter = SlackAdapter(_another(rig), rig.options)  # nothing of the old one is drained
-    await rig.adapter.start()
-    await rig.service.start()
-    rig.service.register("slack", rig.adapter)
+    await rig.crash()
     again = await rig.asked(1)
     again.write("The whole answer.")
     again.finish()
     reply = await rig.reply(rig.general, question["ts"], "The whole answer.")
     assert shown(reply) == "The whole answer."
     assert len(rig.bots(rig.general)) == 1
-    await crashed.close()
-
-
-def _another(rig: Rig) -> Service:
-    rig.service = Service(rig.store, rig.engine, FakeReader())
-    return rig.service
 
 
 async def test_refused_tokens_are_one_line_with_the_fix() -> None:
@@ -148,7 +137,8 @@ async def over_http(rig: Rig, **changes: Any) -> AsyncIterator[str]:
             **changes.pop("options", {}),
         }
     )
-    rig.adapter = SlackAdapter(_another(rig), options, **changes)
+    rig.service = Service(rig.store, rig.engine, FakeReader())
+    rig.adapter = SlackAdapter(rig.service, options, **changes)
     routes = web.Application()
     rig.adapter.add_routes(routes)
     runner = web.AppRunner(routes, shutdown_timeout=1)
@@ -163,12 +153,6 @@ async def over_http(rig: Rig, **changes: Any) -> AsyncIterator[str]:
     finally:
         await rig.slack.delivery.close()
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_http_mode_serves_events_commands_and_modals(rig: Rig) -> None:
@@ -241,24 +225,6 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await made.close()
 
 
-async def install(address: str, rig: Rig, team_id: str, *, state: str | None = None) -> int:
-    """Click through the installation; the last page's status."""
-    jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
-        async with browser.get(f"{address}/slack/install?team={team_id}") as page:
-            consent = re.search(r'href="([^"]+/oauth/[^"]+)"', await page.text())
-            cookie = page.headers["Set-Cookie"].partition(";")[0]
-        assert consent is not None
-        url = consent[1].replace("&amp;", "&")
-        async with browser.get(url, allow_redirects=False) as page:
-            back = page.headers["Location"]
-        if state is not None:
-            back = re.sub(r"state=[^&]+", f"state={state}", back)
-        # The cookie is for https only; the test's browser brings it along all the same.
-        async with browser.get(back, headers={"Cookie": cookie}) as page:
-            return page.status
-
-
 async def test_two_workspaces_install_and_their_data_never_mix(
     rig: Rig, database: Database
 ) -> None:
@@ -274,10 +240,10 @@ async def test_two_workspaces_install_and_their_data_never_mix(
     async with over_http(
         rig, options=oauth, installations=stores.installations, states=stores.states
     ) as address:
-        assert await install(address, rig, rig.team.id, state="forged") == 400
+        assert await install(address, rig.team.id, state="forged") == 400
         assert await stores.installations.teams() == []
-        assert await install(address, rig, rig.team.id) == 200
-        assert await install(address, rig, other.id) == 200
+        assert await install(address, rig.team.id) == 200
+        assert await install(address, other.id) == 200
         assert sorted(await stores.installations.teams()) == sorted([rig.team.id, other.id])
         await _tokens_are_encrypted(database, rig)
         await rig.root.told(rig.root.slash(rig.general, "persona set You are Acme's pirate."))
@@ -341,11 +307,13 @@ async def test_the_doctor_names_what_is_wrong(rig: Rig, monkeypatch: pytest.Monk
     monkeypatch.setenv("SLACK_BOT_TOKEN", rig.team.bot_token)
     monkeypatch.setenv("SLACK_APP_TOKEN", rig.slack.app_token)
     findings = [finding async for finding in checks.check(Settings())]
-    assert [finding.ok for finding in findings] == [True, True, True]
+    assert [finding.ok for finding in findings] == [True] * 4
+    assert "not checked" in str(findings[3])  # what events come: said, not guessed
+    assert "slack manifest" in str(findings[3])
     rig.team.scopes -= {"files:read", "users:read"}
     monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-wrong")
     findings = [finding async for finding in checks.check(Settings())]
-    assert [finding.ok for finding in findings] == [True, False, False]
+    assert [finding.ok for finding in findings] == [True, False, False, True]
     assert "files:read, users:read" in str(findings[1])
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-wrong")
     findings = [finding async for finding in checks.check(Settings())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.servers.slack.rig import Rig, slack_rig
-from tests.servers.slack.world import buttons, shown, small_print
+from tests.servers.slack.world import buttons, new_ts, shown, small_print
 from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
@@ -51,7 +51,7 @@ async def test_whatever_is_delivered_again_is_answered_once(rig: Rig) -> None:
 
 
 async def test_a_retry_of_what_never_arrived_is_answered(rig: Rig) -> None:
-    rig.slack.sockets.lose = 2  # the first delivery of the app_mention and of the message
+    rig.slack.delivery.lose = 2  # the first delivery of the app_mention and of the message
     question = rig.ana.mention(rig.general, "hello")
     await rig.exchange(rig.general, question, "hi after all")
     await rig.slack.delivery.settled()
@@ -150,12 +150,27 @@ async def test_a_dm_thread_is_found_again_after_a_restart(rig: Rig) -> None:
     assert again["ts"] == reply["ts"]
 
 
-async def test_a_group_dm_answers_mentions(rig: Rig) -> None:
-    group = rig.team.add_channel("mpdm-ana--bob", kind="mpim")
+async def test_a_group_dm_is_as_a_channel(rig: Rig) -> None:
+    group = rig.team.add_channel("mpdm-ana--bob-1", kind="mpim")
     rig.ana.say(group, "not for you")
     question = rig.ana.mention(group, "for you")
     await rig.exchange(group, question, "thank you")
-    assert len(rig.engine.requests) == 1
+    more = rig.bob.say(group, "and for me?", thread=question["ts"])
+    await rig.exchange(group, more, "and you")
+    rig.bob.say(group, f"<@{rig.ana.id}> shall we go?", thread=question["ts"])
+    await rig.slack.delivery.settled()
+    assert len(rig.engine.requests) == 2
+    assert "admin" in await rig.ana.told(rig.ana.slash(group, "persona set I am Ana's."))
+
+
+async def test_a_mention_in_a_group_dm_is_heard_without_an_app_mention(rig: Rig) -> None:
+    group = rig.team.add_channel("mpdm-ana--bob-1", kind="mpim")
+    text = f"<@{rig.team.bot_user}> hello"
+    question = {"type": "message", "ts": new_ts(), "user": rig.ana.id, "text": text}
+    group.messages[question["ts"]] = question
+    event = {**question, "channel": group.id, "channel_type": "mpim"}
+    rig.slack.delivery.event(rig.team, event)
+    await rig.exchange(group, question, "hi")
 
 
 async def test_five_people_in_three_threads_at_once(rig: Rig) -> None:

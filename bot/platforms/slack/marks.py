@@ -1,0 +1,68 @@
+"""Marks on the bot's own messages: which turn's reply they carry, so that they are found again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+REPLY, ANSWER = "parley_reply", "parley_answer"
+_FILE = re.compile(r"reply-([0-9]{1,18})\.md")
+
+
+def reply_mark(turn_id: int) -> dict[str, Any]:
+    """The metadata of a message that carries (a part of) a turn's reply."""
+    return {"event_type": REPLY, "event_payload": {"turn": str(turn_id)}}
+
+
+def answer_mark() -> dict[str, Any]:
+    """The metadata of a message that is no turn's: the answer to a command, a refusal."""
+    return {"event_type": ANSWER, "event_payload": {"turn": ""}}
+
+
+def file_name(turn_id: int) -> str:
+    """The name of the file that holds a long reply; a file's message takes no metadata."""
+    return f"reply-{turn_id}.md"
+
+
+def is_file(message: Mapping[str, Any]) -> bool:
+    """Whether a message is there for the files on it."""
+    return bool(message.get("files"))
+
+
+def is_marked(message: Mapping[str, Any]) -> bool:
+    """Whether a message says what it belongs to. A stream that runs can't say it."""
+    return turn_of(message) is not None or _metadata(message).get("event_type") == ANSWER
+
+
+def turn_of(message: Mapping[str, Any]) -> int | None:
+    """The turn that a message of the bot belongs to: by its metadata, its buttons, its file."""
+    metadata = _metadata(message)
+    payload = metadata.get("event_payload")
+    if metadata.get("event_type") == REPLY and isinstance(payload, Mapping):
+        return _number(payload.get("turn"))
+    for block in _list(message.get("blocks")):
+        for element in _list(block.get("elements")):
+            if str(element.get("action_id", "")).startswith("parley_"):
+                turn = _number(element.get("value"))
+                if turn is not None:
+                    return turn
+    for file in _list(message.get("files")):
+        match = _FILE.fullmatch(str(file.get("name", "")))
+        if match is not None:
+            return int(match[1])
+    return None
+
+
+def _metadata(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = message.get("metadata")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(value: object) -> list[Mapping[str, Any]]:
+    return [part for part in value if isinstance(part, Mapping)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> int | None:
+    text = str(value) if isinstance(value, str | int) else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
