@@ -88,6 +88,9 @@ class MessageReceived:
     mentions_bot_role: bool = False
     mentions_everyone: bool = False
     replies_to_bot: bool = False
+    # The message of the bot's that it is a reply to, as `Turn.posted` names it; "": none, or the
+    # platform has no such replies. In the channel itself it goes on with that conversation.
+    replies_to: str = ""
     addresses_other: bool = False  # opens by addressing somebody else ("@ana can you ...")
     at: datetime = field(default_factory=_now)
     # What was said before in this thread or reply chain, oldest first, without this message. It
@@ -98,12 +101,17 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class MessageEdited:
-    """The text of a message is another now."""
+    """The text of a message is another now.
+
+    `as_new`: the message as if it had just come, if it is recent. One that was none of ours and
+    that calls the bot now is a question.
+    """
 
     key: ThreadKey
     id: str
     author: Author
     text: str
+    as_new: MessageReceived | None = None
 
 
 @dataclass(frozen=True, slots=True)

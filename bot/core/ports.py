@@ -123,6 +123,11 @@ class Store(Protocol):
         """Whether the bot is in this thread."""
         ...
 
+    async def conversation_of(self, channel: ThreadKey, posted: str) -> ThreadKey | None:
+        """The conversation in this channel, or in a thread of it, to which a reply belongs that
+        stands in the message `posted` (one of a turn's `posted`); None if there is none."""
+        ...
+
     async def reset(self, key: ThreadKey) -> int:
         """Really delete a conversation's turns, messages and pictures; how many turns."""
         ...

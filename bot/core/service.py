@@ -168,8 +168,15 @@ class Service:
             return CommandReply(notes.SWITCHED_OFF, ok=False) if unheard else None
         if self._draining:
             return _RESTARTING
-        await self._accept(event, reply_key(event, place.inline))
+        await self._accept(event, await self._continued(event) or reply_key(event, place.inline))
         return None
+
+    async def _continued(self, event: MessageReceived) -> ThreadKey | None:
+        """The conversation that a message in the channel itself goes on with: the one of the
+        reply that it answers, where that could not have a thread of its own."""
+        if not event.replies_to or event.key.thread or event.is_dm:
+            return None
+        return await self._store.conversation_of(event.key, event.replies_to)
 
     async def _accept(self, event: MessageReceived, key: ThreadKey) -> None:
         """Write the message down, then see that it is answered: this order loses nothing."""
@@ -200,16 +207,31 @@ class Service:
             return None  # it was delivered twice
         if isinstance(parsed, commands.CommandError):
             return CommandReply(parsed.text, ok=False)
-        command = CommandInvoked(event.key, event.author, parsed.name, parsed.args, event.is_dm)
+        key = await self._continued(event) or event.key
+        command = CommandInvoked(key, event.author, parsed.name, parsed.args, event.is_dm)
         return await self._command(command)
 
     async def _command(self, event: CommandInvoked) -> CommandReply:
         return _RESTARTING if self._draining else await self._commands.run(event)
 
-    async def _edited(self, event: MessageEdited) -> None:
+    async def _edited(self, event: MessageEdited) -> CommandReply | None:
+        if await self._edit(event):
+            return None
+        now = event.as_new
+        if now is None or not (now.mentions_bot or now.mentions_bot_role):
+            return None
+        # A claim of its first delivery, or of an earlier edit, makes this a question once only.
+        reply = await self._message(now)
+        await self._edit(event)  # it may have been accepted in between, as it was before
+        return reply
+
+    async def _edit(self, event: MessageEdited) -> bool:
+        """Change a message that is stored; False if it is not."""
         turn = await self._store.edit_message(event.key, event.id, event.text)
-        if turn is not None:
-            await self._conversations.edited(turn)
+        if turn is None:
+            return False
+        await self._conversations.edited(turn)
+        return True
 
     async def _deleted(self, event: MessageDeleted) -> None:
         before = await self._store.delete_message(event.key, event.id)

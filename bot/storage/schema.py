@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bot.storage.discord
 import bot.storage.playground
 import bot.storage.settings_tables
 import bot.storage.slack  # noqa: F401  (so do these)

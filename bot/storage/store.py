@@ -133,6 +133,11 @@ class SqlStore:
         async with self._database.read() as session:
             return await rows.find_conversation(session, key) is not None
 
+    async def conversation_of(self, channel: ThreadKey, posted: str) -> ThreadKey | None:
+        """The conversation in this channel whose reply stands in this message."""
+        async with self._database.read() as session:
+            return await turns.conversation_of(session, channel, posted)
+
     # Pictures
 
     async def set_attachment(

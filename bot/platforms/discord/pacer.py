@@ -15,6 +15,8 @@ from typing import Protocol
 import aiohttp
 import discord
 
+from bot.platforms.discord.outlets import NoPlace
+
 logger = logging.getLogger(__name__)
 
 # Seconds between two edits in a channel. Discord allows some 5 in 5: one is left for the end.
@@ -115,5 +117,5 @@ async def _try(stream: Stream) -> None:
     """An interim step may fail: the end brings all of the text."""
     try:
         await stream.bring()
-    except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+    except (discord.DiscordException, NoPlace, aiohttp.ClientError, OSError) as error:
         logger.info("an interim edit failed: %s", type(error).__name__)

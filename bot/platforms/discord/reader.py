@@ -60,6 +60,7 @@ class Reader:
             mentions_bot_role=found.my_role,
             mentions_everyone=message.mention_everyone,
             replies_to_bot=target == self.me,
+            replies_to=_posted(message) if target == self.me else "",
             addresses_other=found.opens_with_other
             or (target not in (None, self.me, message.author.id) and not found.me),
             at=message.created_at,
@@ -67,13 +68,16 @@ class Reader:
             foot=foot,
         )
 
-    def edited(self, message: discord.Message) -> MessageEdited:
+    def edited(
+        self, message: discord.Message, as_new: MessageReceived | None = None
+    ) -> MessageEdited:
         """A message that reads differently now."""
         return MessageEdited(
             key=places.key_of(message.channel, _guild_id(message)),
             id=str(message.id),
             author=self._author(message),
             text=message_text(message, self.names(message)),
+            as_new=as_new,
         )
 
     def past(self, message: Any) -> PastMessage | None:
@@ -122,6 +126,14 @@ class Reader:
 
 def _guild_id(message: discord.Message) -> int | None:
     return message.guild.id if message.guild is not None else None
+
+
+def _posted(message: discord.Message) -> str:
+    """The message that this one is a reply to, as the core stores the bot's own."""
+    reference = message.reference
+    if reference is None or reference.message_id is None:
+        return ""
+    return places.posted_id(reference.channel_id, reference.message_id)
 
 
 def _replied_to(message: discord.Message) -> int | None:

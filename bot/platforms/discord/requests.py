@@ -25,19 +25,15 @@ from bot.core.events import (
 )
 from bot.core.labels import one_line
 from bot.core.ports import CommandReply
-from bot.core.records import Mode, SamplingOverrides
+from bot.core.records import Mode, SamplingOverrides, TurnState
 from bot.core.service import Service
 from bot.platforms.discord import places
+from bot.platforms.discord.asks import LONG_ENOUGH, Asks, Interaction, is_asked, question_of
+from bot.platforms.discord.confirm import KEPT, What, answers, question
 from bot.platforms.discord.controls import Action
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.history import NO_HISTORY, History, may_read
-from bot.platforms.discord.interactions import (
-    Asked,
-    Asks,
-    Interaction,
-    answer_when_done,
-    say,
-)
+from bot.platforms.discord.interactions import answer_when_done, say
 from bot.platforms.discord.modals import persona_form, question_form
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.slash import takes_form
@@ -82,6 +78,8 @@ class Requests:
         """Run a command, or show the form that it is filled in with."""
         if takes_form(command):
             await self._show_form(interaction, command, args)
+        elif command.name == "forget":
+            await self._ask_first(interaction, args)
         else:
             await self._invoke(interaction, command.name, args)
 
@@ -124,21 +122,38 @@ class Requests:
         await interaction.response.defer()
         key = _key(interaction)
         turn = await self._service.turn(turn_id) if action == "regenerate" else None
-        if turn is not None and turn.key.thread.startswith(places.ASK):
-            # The first interaction may be over; this one carries the other reply.
-            private = interaction.message is not None and interaction.message.flags.ephemeral
-            self._asks.add(turn.key.thread, Asked(interaction, private))
+        if turn is not None and is_asked(turn):
+            before = self._asks.of(turn)
+            if len(turn.posted) < 2 or before is None or before.left < LONG_ENOUGH:
+                # This interaction carries the other reply, unless only the first one can change
+                # all of its messages.
+                private = interaction.message is not None and interaction.message.flags.ephemeral
+                await self._asks.add(question_of(turn), interaction, private=private)
         author = _author(interaction, self._reader.me, moderates=True)
         event = ControlPressed(key, author, action, turn_id)
         reply = await self._service.handle(event)
-        for pause in REGENERATE_PAUSES_S:
-            if action != "regenerate" or reply is None or reply.ok:
+        ending = turn is not None and turn.state is TurnState.ANSWERING
+        for pause in REGENERATE_PAUSES_S if ending else ():
+            if reply is None or reply.ok:
                 break
             # The button shows with the last words, a moment before the core has put them down.
             await asyncio.sleep(pause)
             reply = await self._service.handle(event)
         if reply is not None and (not reply.ok or action in ("good", "bad")):
             await interaction.followup.send(reply.text, ephemeral=True)
+
+    async def confirmed(self, interaction: Interaction, what: What) -> None:
+        """Delete what somebody was asked about, or leave it. The buttons go at once, so that it
+        is done once."""
+        wanted = what != "nothing"
+        await interaction.response.edit_message(content="…" if wanted else KEPT, view=None)
+        if not wanted:
+            return
+        reply = await self._command(_event(interaction, self._reader.me, "forget", {"what": what}))
+        text = reply.text if reply.private or not reply.ok else "It is done."
+        await interaction.edit_original_response(content=text)
+        if text != reply.text:  # everybody here should know
+            await say(interaction, reply)
 
     async def failed(self, interaction: Interaction, error: Exception) -> None:
         """Tell the one who asked in one sentence; the log has the rest."""
@@ -212,15 +227,19 @@ class Requests:
 
     # --- events
 
+    async def _ask_first(self, interaction: Interaction, args: Mapping[str, str]) -> None:
+        """Ask whether to delete; who may not do that anyway is told by the core."""
+        key, is_dm = _key(interaction), interaction.guild_id is None
+        author = _author(interaction, self._reader.me, moderates=True)
+        what: What = "me" if args.get("what") == "me" else "here"
+        if what == "here" and not (is_dm or key.thread or author.is_admin):
+            await self._invoke(interaction, "forget", args)
+            return
+        text = question(what, in_thread=bool(key.thread), is_dm=is_dm)
+        await interaction.response.send_message(text, view=answers(what), ephemeral=True)
+
     async def _invoke(self, interaction: Interaction, name: str, args: Mapping[str, str]) -> None:
-        moderates = name in _MODERATORS
-        event = CommandInvoked(
-            _key(interaction),
-            _author(interaction, self._reader.me, moderates=moderates),
-            name,
-            args,
-            interaction.guild_id is None,
-        )
+        event = _event(interaction, self._reader.me, name, args)
         work = asyncio.create_task(self._command(event), name=f"discord /{name}")
         try:
             await answer_when_done(interaction, work)
@@ -250,7 +269,7 @@ class Requests:
             await say(interaction, CommandReply(SWITCHED_OFF, ok=False))
             return
         thread = f"{places.ASK}{interaction.id}"
-        self._asks.add(thread, Asked(interaction, private))
+        await self._asks.add(str(interaction.id), interaction, private=private)
         event = MessageReceived(
             key=key.in_thread(thread),
             id=str(interaction.id),
@@ -270,6 +289,11 @@ class Requests:
 def _key(interaction: Interaction) -> ThreadKey:
     channel: Any = interaction.channel or discord.Object(interaction.channel_id or 0)
     return places.key_of(channel, interaction.guild_id)
+
+
+def _event(interaction: Interaction, me: int, name: str, args: Mapping[str, str]) -> CommandInvoked:
+    author = _author(interaction, me, moderates=name in _MODERATORS)
+    return CommandInvoked(_key(interaction), author, name, args, interaction.guild_id is None)
 
 
 def _scoped(key: ThreadKey, scope: str | None) -> ThreadKey:

@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeAlias
 
 import aiohttp
 import discord
 
 from bot.core.ports import FinishedReply
 from bot.platforms.discord import layout
+from bot.platforms.discord.asks import Now
 from bot.platforms.discord.layout import Draft
-from bot.platforms.discord.outlets import MessageGone, Outlet
+from bot.platforms.discord.outlets import Expired, MessageGone, NoPlace, Outlet
 from bot.platforms.discord.pacer import Pacer
-from bot.platforms.discord.threads import NoPlace
 
 logger = logging.getLogger(__name__)
 
 TYPING_EVERY_S = 8.0  # Discord shows it for ten
-TOO_OLD_TO_EDIT = 30046  # Discord limits edits of messages older than an hour
+TOO_OLD_TO_EDIT = 30046  # Discord limits edits of messages older than an hour, all together
+OLD = timedelta(hours=1)
+OLD_EDIT_WITHIN_S = 15.0  # discord.py waits for that limit, however long
 RETRIES = (1.0, 3.0, 8.0)  # seconds before another try at the last words
 
 
@@ -42,6 +46,10 @@ class Opened:
     note: str | None = None
 
 
+#: Looks the place up; told where the reply stands, and whether a thread may be opened for it.
+Find: TypeAlias = Callable[[tuple[str, ...], bool], Awaitable[Opened]]
+
+
 class DiscordReply:
     """`bot.core.ports.ReplySink` (and `KnowsPosted`).
 
@@ -49,11 +57,9 @@ class DiscordReply:
     there.
     """
 
-    def __init__(
-        self, find: Callable[[bool], Awaitable[Opened]], posted: tuple[str, ...], pacer: Pacer
-    ) -> None:
-        """`find`: looks the place up; its argument says whether a thread may be opened for it."""
+    def __init__(self, find: Find, posted: tuple[str, ...], pacer: Pacer, now: Now) -> None:
         self._find = find
+        self._now = now
         self._posted = posted
         self._pacer = pacer
         self._outlet: Outlet | None = None
@@ -64,7 +70,7 @@ class DiscordReply:
         self._reply: FinishedReply | None = None
         self._shows = False  # something is posted, or should be
         self._gone = False  # somebody deleted it while it was written: they don't want it
-        self._typing: asyncio.Task[None] | None = None
+        self._attending: asyncio.Task[None] | None = None
 
     @property
     def posted(self) -> tuple[str, ...]:
@@ -79,8 +85,8 @@ class DiscordReply:
         self._ahead = ahead
         if ahead or self._posts:
             self._show(outlet)
-        elif self._typing is None:
-            self._typing = asyncio.create_task(_type(outlet), name="discord typing")
+        if self._attending is None:
+            self._attending = asyncio.create_task(self._attend(outlet), name="discord typing")
 
     async def write(self, delta: str) -> None:
         """Let it grow; the pacer shows it."""
@@ -101,10 +107,9 @@ class DiscordReply:
         Raises:
             discord.HTTPException, aiohttp.ClientError, OSError: Discord does not take them.
         """
-        await self._end_typing()
+        await self._end_attending()
         outlet = await self.open()
-        notes = (*reply.notes, self._note) if self._note else reply.notes
-        self._reply = FinishedReply(reply.state, reply.text, notes, reply.error)
+        self._reply = reply
         for pause in (*RETRIES, None):
             try:
                 await self._pacer.finish(outlet.lane, self)
@@ -118,7 +123,7 @@ class DiscordReply:
 
     async def withdraw(self) -> None:
         """Delete what stands there."""
-        await self._end_typing()
+        await self._end_attending()
         if self._outlet is None:
             if not self._posted:
                 return
@@ -133,10 +138,23 @@ class DiscordReply:
         self._posts.clear()
 
     async def bring(self) -> None:
-        """For the pacer: make the messages what they should be."""
+        """For the pacer: make the messages what they should be.
+
+        Raises:
+            NoPlace, discord.HTTPException: Discord does not take it; or the place expired, there
+                is no other, and that could not be said.
+        """
+        try:
+            await self._bring()
+        except Expired:
+            await self._move()
+
+    async def _bring(self) -> None:
         outlet, drafts = self._outlet, self._drafts()
         if outlet is None or self._gone:
             return
+        if not outlet.alive:
+            raise Expired
         for number, draft in enumerate(drafts):
             try:
                 await self._bring_one(outlet, number, draft)
@@ -147,17 +165,42 @@ class DiscordReply:
             await outlet.delete(self._posts[-1].id)
             self._posts.pop()
 
+    async def _move(self) -> None:
+        """Go on elsewhere: the place has expired."""
+        before = self._outlet
+        assert before is not None, "only what was opened expires"
+        try:
+            self._take(await self._find(self.posted, True))
+            await self._bring()
+        except (NoPlace, discord.Forbidden):
+            self._gone = True
+            if not await before.give_up():
+                raise
+        else:
+            await before.leave()
+
     async def _bring_one(self, outlet: Outlet, number: int, draft: Draft) -> None:
         if number < len(self._posts):
             post = self._posts[number]
-            if post.shown == draft:
+            if post.shown == draft or self._spares(post, draft):
                 return
             if await self._edited(outlet, post, draft):
                 return
+            for left in self._posts[number:]:
+                await outlet.delete(left.id)
             del self._posts[number:]
         sent = await outlet.send(draft, number)
         self._posts.append(_Post(sent, draft))
-        await self._end_typing()
+
+    def _spares(self, post: _Post, draft: Draft) -> bool:
+        """Whether an interim edit is left out, so that the last one is not refused."""
+        shown = post.shown
+        return (
+            self._reply is None
+            and shown is not None
+            and shown.controls == draft.controls
+            and self._is_old(post)
+        )
 
     async def _edited(self, outlet: Outlet, post: _Post, draft: Draft) -> bool:
         """Edit a message; False if it has to be posted anew.
@@ -166,22 +209,33 @@ class DiscordReply:
             MessageGone: it was deleted while this reply was being written.
         """
         try:
-            await outlet.edit(post.id, draft)
+            async with asyncio.timeout(OLD_EDIT_WITHIN_S if self._is_old(post) else None):
+                await outlet.edit(post.id, draft)
         except MessageGone:
             if post.shown is None:
                 return False  # gone since long: another reply is wanted all the same
             raise
+        except TimeoutError:
+            if not self._is_old(post):
+                raise
+            return False
         except discord.HTTPException as error:
-            if error.code != TOO_OLD_TO_EDIT or self._reply is None:
+            if error.code != TOO_OLD_TO_EDIT:
                 raise
             return False
         post.shown = draft
         return True
 
+    def _is_old(self, post: _Post) -> bool:
+        """Whether it can be edited a few times only."""
+        return self._now() - discord.utils.snowflake_time(post.id) > OLD
+
     def _drafts(self) -> list[Draft]:
         limit = self._outlet.max_posts if self._outlet is not None else layout.MAX_POSTS
-        if self._reply is not None:
-            return layout.ended(self._reply, limit)
+        reply = self._reply
+        if reply is not None:
+            notes = (*reply.notes, self._note) if self._note else reply.notes
+            return layout.ended(replace(reply, notes=notes), limit)
         if self._text.strip():
             return layout.running(self._text, limit)
         return layout.waiting(self._ahead)
@@ -192,23 +246,26 @@ class DiscordReply:
 
     async def open(self, *, create: bool = True) -> Outlet:
         """Find the place, once. Raises NoPlace, discord.HTTPException."""
-        if self._outlet is None:
-            opened = await self._find(create)
-            self._outlet, self._note = opened.outlet, opened.note
-            self._posts = [_Post(message) for message in opened.posts]
-        return self._outlet
+        return self._outlet or self._take(await self._find(self._posted, create))
 
-    async def _end_typing(self) -> None:
-        task, self._typing = self._typing, None
+    def _take(self, opened: Opened) -> Outlet:
+        self._outlet, self._note = opened.outlet, opened.note
+        self._posts = [_Post(message) for message in opened.posts]
+        return opened.outlet
+
+    async def _attend(self, outlet: Outlet) -> None:
+        """Type until something stands there, and see when the place expires."""
+        while outlet.alive and (outlet.expires or not self._posts):
+            # That it can't type is no reason not to answer.
+            with contextlib.suppress(discord.DiscordException, aiohttp.ClientError, OSError):
+                await outlet.typing()
+            await asyncio.sleep(TYPING_EVERY_S)
+        if not outlet.alive:
+            self._show(outlet)
+
+    async def _end_attending(self) -> None:
+        task, self._attending = self._attending, None
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-async def _type(outlet: Outlet) -> None:
-    """Type until cancelled; that it can't is no reason not to answer."""
-    with contextlib.suppress(discord.DiscordException, aiohttp.ClientError, OSError):
-        while True:
-            await outlet.typing()
-            await asyncio.sleep(TYPING_EVERY_S)

@@ -12,6 +12,7 @@ import discord
 from bot.core.records import Turn
 from bot.platforms.discord import places
 from bot.platforms.discord.layout import thread_name
+from bot.platforms.discord.outlets import NoPlace
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,8 @@ CANNOT_OPEN = (
     "I answer here because I can't open a thread: I need the permissions “Create Public Threads” "
     "and “Send Messages in Threads”."
 )
+LATE = "this took longer than the 15 minutes that Discord gives me to answer a command in place."
 TELL_EVERY_S = 3600.0
-
-
-class NoPlace(Exception):
-    """There is nowhere to answer: the channel is gone, or the bot may not write there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,31 @@ class Places:
             raise NoPlace(f"there is no thread {turn.key.thread}")
         return await self._open(parent, turn, asked)
 
+    async def after_ask(self, turn: Turn, channel_id: int, *, private: bool) -> Place:
+        """Where the answer to a command goes on when its interaction is over: in the channel,
+        where the bot is a member, else, and if nobody else is to see it, in a DM.
+
+        Raises:
+            NoPlace: nowhere.
+        """
+        asker = places.number(turn.messages[-1].author_id) if turn.messages else None
+        note = f"<@{asker}>, {LATE}"
+        channel = None if private else await self.channel(channel_id)
+        if channel is not None and _may_write(channel):
+            return Place(channel, note=note)
+        try:
+            if asker is not None:
+                user = self._client.get_user(asker) or await self._client.fetch_user(asker)
+                return Place(await user.create_dm(), note=note)
+        except discord.HTTPException as error:
+            logger.info("the asker takes no DM: %s", error.text or error.status)
+        logger.warning(
+            "turn %d: the 15 minutes of its command are over, and there is no other place to "
+            "answer: it is not answered",
+            turn.id,
+        )
+        raise NoPlace("the interaction that asked is over")
+
     async def channel(self, channel_id: int | None) -> Any | None:
         """A channel or thread; None where there is none, or none that the bot sees."""
         if channel_id is None:
@@ -83,9 +106,11 @@ class Places:
 
     async def _open(self, parent: Any, turn: Turn, asked: int | None) -> Place:
         """Open a thread from the message that the conversation began with."""
-        inline = Place(parent, asked or places.number(turn.key.thread))
         root = places.number(turn.key.thread)
-        if root is None or not places.has_threads(parent):
+        inline = Place(parent, asked or root)
+        # What goes on with a conversation that has no thread was written beside its replies.
+        goes_on = asked is not None and asked != root
+        if root is None or goes_on or not places.has_threads(parent):
             return await self._writable(inline, turn)
         if not _may_open(parent):
             return await self._writable(self._with_note(inline), turn)

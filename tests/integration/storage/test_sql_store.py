@@ -77,6 +77,20 @@ def test_is_a_store(store: SqlStore) -> None:
     assert isinstance(port, SqlStore)
 
 
+async def test_a_conversation_is_found_by_where_a_reply_stands(store: SqlStore) -> None:
+    first = await answered(store, "m1", "one", "1")
+    second = await answered(store, "m2", "two", "2", key=OTHER)
+    await store.set_posted(first.turn_id, ["77/1", "77/2"])
+    await store.set_posted(second.turn_id, ["77/12", 'a "quoted" % one'])
+    channel = KEY.in_thread("")
+    assert await store.conversation_of(channel, "77/2") == KEY
+    assert await store.conversation_of(channel, "77/12") == OTHER
+    assert await store.conversation_of(OTHER, 'a "quoted" % one') == OTHER
+    for unknown in ("77", "7/1", "77/", "%", "77/_2", "nothing"):
+        assert await store.conversation_of(channel, unknown) is None
+    assert await store.conversation_of(ThreadKey("discord", "guild", "random"), "77/1") is None
+
+
 class TestAccept:
     async def test_writes_the_message_down_as_work(self, store: SqlStore) -> None:
         at = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 class ApiError(Exception):
-    def __init__(self, status: int, code: int, text: str) -> None:
+    def __init__(
+        self, status: int, code: int, text: str, *, retry_after: float | None = None
+    ) -> None:
         super().__init__(text)
-        self.status, self.code, self.text = status, code, text
+        self.status, self.code, self.text, self.retry_after = status, code, text, retry_after
 
 
 def unknown_channel() -> ApiError:
@@ -43,3 +45,8 @@ def invalid_form(text: str) -> ApiError:
 
 def thread_exists() -> ApiError:
     return ApiError(400, 160004, "A thread has already been created for this message")
+
+
+def too_old_to_edit(retry_after: float) -> ApiError:
+    text = "Maximum number of edits to messages older than 1 hour reached. Try again later."
+    return ApiError(429, 30046, text, retry_after=retry_after)

@@ -54,6 +54,7 @@ class Interactions:
         self.server = server
         self.by_id: dict[int, Interaction] = {}
         self.by_token: dict[str, Interaction] = {}
+        self.hold: asyncio.Event | None = None  # answers wait for it
 
     def add_routes(self, app: web.Application) -> None:
         base = "/api/v10"
@@ -77,6 +78,7 @@ class Interactions:
 
     async def send(self, interaction: Interaction) -> Interaction:
         interaction.at = self.server.now()
+        interaction.id = snowflake(interaction.at)  # its age can be read from it
         self.by_id[interaction.id] = interaction
         self.by_token[interaction.token] = interaction
         guild = interaction.channel.guild
@@ -138,6 +140,8 @@ class Interactions:
             interaction.choices = data["choices"]
         elif kind in (DEFER_UPDATE, UPDATE):
             interaction.original = interaction.message
+            if kind == UPDATE and interaction.message is not None:
+                self.server.rest.change(interaction.message, data, files)
         else:
             interaction.private = bool(int(data.get("flags") or 0) & EPHEMERAL)
             interaction.original = await self._post(
@@ -193,6 +197,8 @@ class Interactions:
 
     async def _changed(self, message: Message, request: web.Request) -> Any:
         payload, files = await body(request)
+        if self.hold is not None:
+            await self.hold.wait()
         self.server.rest.change(message, payload, files)
         message.edited = self.server.now()
         await self.server.announce("MESSAGE_UPDATE", message)

@@ -40,6 +40,8 @@ class Limits:
     )
     surprises: dict[str, list[float]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)  # the names of buckets that gave a 429
+    old_edits: int = 1_000  # edits of messages older than an hour that are still taken
+    old_retry_s: float = 0.0  # what is said after how long such an edit can be tried again
     _buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
 
     def check(self, name: str, place: str) -> tuple[dict[str, str], dict[str, Any] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.servers.discord.world import DM, Message, User, iso
+from tests.servers.discord.world import DM, Message, User, created_at, iso
 
 MESSAGE_CONTENT = 1 << 15
 
@@ -39,7 +39,7 @@ def message_payload(
         "channel_id": str(channel.id),
         "author": message.author.payload(),
         "content": message.content if visible else "",
-        "timestamp": iso(((message.id >> 22) + 1420070400000) / 1000),
+        "timestamp": iso(created_at(message.id)),
         "edited_timestamp": iso(message.edited) if message.edited else None,
         "tts": False,
         "mention_everyone": "@everyone" in message.content or "@here" in message.content,
@@ -58,6 +58,8 @@ def message_payload(
         found["nonce"] = message.nonce
     if message.stickers:
         found["sticker_items"] = message.stickers
+    if message.poll is not None and visible:
+        found["poll"] = message.poll
     if message.webhook is not None:
         found["webhook_id"] = str(message.webhook)
         found.pop("member", None)
@@ -82,3 +84,26 @@ def message_payload(
                 else None
             )
     return found
+
+
+def as_stored(command: dict[str, Any]) -> dict[str, Any]:
+    """Discord leaves out what is empty, fills in what was not said and sorts nothing."""
+    stored = {key: value for key, value in command.items() if value not in ({}, [], None)}
+    stored.setdefault("type", 1)
+    stored["description"] = command.get("description", "")
+    stored.setdefault("default_member_permissions", None)
+    stored.setdefault("nsfw", False)
+    stored["name_localizations"] = command.get("name_localizations") or None
+    stored["description_localizations"] = command.get("description_localizations") or None
+    if stored["default_member_permissions"] is not None:
+        stored["default_member_permissions"] = str(stored["default_member_permissions"])
+    if "options" in stored:
+        stored["options"] = [_option_as_stored(option) for option in stored["options"]]
+    return stored
+
+
+def _option_as_stored(option: dict[str, Any]) -> dict[str, Any]:
+    stored = {key: value for key, value in option.items() if value not in ({}, [], None, False)}
+    if "options" in stored:
+        stored["options"] = [_option_as_stored(below) for below in stored["options"]]
+    return stored

@@ -10,7 +10,16 @@ from aiohttp import BodyPartReader, web
 
 from tests.servers.discord import errors
 from tests.servers.discord.errors import ApiError
-from tests.servers.discord.world import BITS, DM, FORUM, PUBLIC_THREAD, TEXT, Channel, Message
+from tests.servers.discord.world import (
+    BITS,
+    DM,
+    FORUM,
+    PUBLIC_THREAD,
+    TEXT,
+    Channel,
+    Message,
+    created_at,
+)
 
 if TYPE_CHECKING:
     from tests.servers.discord.server import DiscordServer
@@ -70,7 +79,11 @@ class Rest:
             try:
                 found = await handler(request)
             except ApiError as error:
-                return answer({"message": error.text, "code": error.code}, error.status, headers)
+                refused: dict[str, Any] = {"message": error.text, "code": error.code}
+                if error.retry_after is not None:
+                    refused |= {"retry_after": error.retry_after, "global": False}
+                    headers["Via"] = "1.1 google"
+                return answer(refused, error.status, headers)
             if found is None:
                 return web.Response(status=204, headers=headers)
             return answer(found, 200, headers)
@@ -165,6 +178,8 @@ class Rest:
         channel = self._place(request)
         in_thread = channel.is_thread
         self.need(channel, "send_messages_in_threads" if in_thread else "send_messages")
+        if channel.recipient is not None and channel.recipient.id in self.server.closed_dms:
+            raise ApiError(403, 50007, "Cannot send messages to this user")
         payload, files = await body(request)
         nonce = payload.get("nonce")
         if nonce and payload.get("enforce_nonce"):
@@ -194,6 +209,10 @@ class Rest:
         message = self._one(request, channel)
         if message.author is not self.server.bot:
             raise ApiError(403, 50005, "Cannot edit a message authored by another user")
+        if self.server.now() - created_at(message.id) > 3600:
+            if self.server.limits.old_edits <= 0:
+                raise errors.too_old_to_edit(self.server.limits.old_retry_s)
+            self.server.limits.old_edits -= 1
         payload, files = await body(request)
         self.change(message, payload, files)
         message.edited = self.server.now()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.core.events import ThreadKey
 from bot.core.service import Service
 from bot.core.settings import ServiceSettings
 from bot.media.hosts import parse_extra_hosts
+from bot.platforms.discord import places
 from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.storage.database import Database
+from bot.storage.discord import DiscordAsks
 from bot.storage.store import SqlStore
 from tests.servers.discord.server import DiscordServer
 from tests.servers.discord.world import Channel, Message, User
@@ -59,6 +63,18 @@ class Rig:
         """The bot's message of this number in a channel, as soon as it is there."""
         await self.until(lambda: len(channel.of_bot()) > number)
         return channel.of_bot()[number]
+
+    async def put_down(self, post: Message) -> None:
+        """Wait until the core has stored that a reply stands in this message: a moment after it
+        does."""
+        posted = places.posted_id(post.channel.id, post.id)
+        guild = post.channel.guild
+        workspace = str(guild.id) if guild is not None else places.DIRECT
+        parent = post.channel.parent or post.channel
+        channel = ThreadKey(places.PLATFORM, workspace, str(parent.id))
+        async with asyncio.timeout(WAIT_S):
+            while await self.store.conversation_of(channel, posted) is None:
+                await asyncio.sleep(0.02)
 
     async def exchange(self, text: str, answer: str, **options: Any) -> tuple[Message, Channel]:
         """A question in the channel, answered in its thread to the end."""
@@ -114,9 +130,10 @@ async def rig(
         token=discord.token,
         api_url=discord.api_url,
         extra_hosts=parse_extra_hosts(discord.host),
+        servers_within_s=0.3,
         **options,
     )
-    adapter = DiscordAdapter(service, wanted)
+    adapter = DiscordAdapter(service, wanted, DiscordAsks(database), now=discord.moment)
     adapter._pacer._interval_s = pace_s
     if not discord.guilds:
         ana, bob = discord.user("Ana"), discord.user("Bob")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from aiohttp import web
@@ -19,7 +20,7 @@ from tests.servers.discord.interactions import (
     Interactions,
 )
 from tests.servers.discord.limits import Limits
-from tests.servers.discord.payloads import message_payload
+from tests.servers.discord.payloads import as_stored, message_payload
 from tests.servers.discord.rest import Rest
 from tests.servers.discord.world import (
     BITS,
@@ -51,10 +52,12 @@ class DiscordServer:
         self.created_commands = 0
         self.registrations = 0
         self.files: dict[str, tuple[bytes, str]] = {}
+        self.signatures: dict[str, int] = {}  # of files; an older one has expired
         self.shards = 1
         self.down = False
         self.clock_ahead_s = 0.0
         self.after_send: Callable[[Message], Awaitable[None]] | None = None
+        self.closed_dms: set[int] = set()  # ids of people who take no direct messages
         self.limits = Limits()
         self.rest = Rest(self)
         self.interactions = Interactions(self)
@@ -110,6 +113,10 @@ class DiscordServer:
     def now(self) -> float:
         return time.time() + self.clock_ahead_s
 
+    def moment(self) -> datetime:
+        """The same, for a bot whose clock goes with Discord's."""
+        return datetime.fromtimestamp(self.now(), UTC)
+
     # --- building
 
     def user(self, name: str, *, bot: bool = False) -> User:
@@ -160,15 +167,31 @@ class DiscordServer:
         """An attachment on the CDN."""
         number = str(snowflake())
         self.files[f"{number}/{name}"] = (data, content_type)
-        url = f"http://{self.host}/cdn/{number}/{name}?ex=1&is=1&hm=1"
+        self.signatures[f"{number}/{name}"] = 1
         return {
             "id": number,
             "filename": name,
             "size": len(data),
-            "url": url,
-            "proxy_url": url,
             "content_type": content_type,
+            **self._signed(f"{number}/{name}"),
         }
+
+    def _signed(self, path: str) -> dict[str, str]:
+        url = f"http://{self.host}/cdn/{path}?ex=1&is=1&hm={self.signatures[path]}"
+        return {"url": url, "proxy_url": url}
+
+    def expire(self, message: Message) -> None:
+        """The addresses of its files expire; who fetches the message anew gets others."""
+        for attachment in message.attachments:
+            path = f"{attachment['id']}/{attachment['filename']}"
+            self.signatures[path] += 1
+            attachment |= self._signed(path)
+
+    def sticker(self, name: str, data: bytes) -> dict[str, Any]:
+        """A PNG sticker; its address is not signed."""
+        number = str(snowflake())
+        self.files[f"stickers/{number}.png"] = (data, "image/png")
+        return {"id": number, "name": name, "format_type": 1}
 
     # --- what people do
 
@@ -208,6 +231,8 @@ class DiscordServer:
 
     async def announce(self, event: str, message: Message) -> None:
         guild = message.channel.guild
+        if guild is not None and guild.id not in self.guilds:
+            return  # the bot is no member there
         await self.gateway.dispatch(
             event, lambda session: self.payload(message, session), guild.id if guild else None
         )
@@ -326,7 +351,7 @@ class DiscordServer:
             key = (command.get("type", 1), command["name"])
             if key not in known:
                 self.created_commands += 1
-            stored = _as_discord_stores(command)
+            stored = as_stored(command)
             stored["id"] = known[key]["id"] if key in known else str(snowflake())
             stored |= {"application_id": str(self.bot.id), "version": str(snowflake())}
             found.append(stored)
@@ -353,33 +378,12 @@ class DiscordServer:
         return [g for g in self.guilds.values() if (g.id >> 22) % count == number]
 
     async def _cdn(self, request: web.Request) -> web.Response:
-        found = self.files.get(request.match_info["name"])
-        if found is None or "hm" not in request.query:
-            raise web.HTTPNotFound
+        path = request.match_info["name"]
+        found, signature = self.files.get(path), self.signatures.get(path)
+        expired = signature is not None and request.query.get("hm") != str(signature)
+        if found is None or expired:
+            raise web.HTTPNotFound(text="This content is no longer available.")
         return web.Response(body=found[0], content_type=found[1])
-
-
-def _as_discord_stores(command: dict[str, Any]) -> dict[str, Any]:
-    """Discord leaves out what is empty, fills in what was not said and sorts nothing."""
-    stored = {key: value for key, value in command.items() if value not in ({}, [], None)}
-    stored.setdefault("type", 1)
-    stored["description"] = command.get("description", "")
-    stored.setdefault("default_member_permissions", None)
-    stored.setdefault("nsfw", False)
-    stored["name_localizations"] = command.get("name_localizations") or None
-    stored["description_localizations"] = command.get("description_localizations") or None
-    if stored["default_member_permissions"] is not None:
-        stored["default_member_permissions"] = str(stored["default_member_permissions"])
-    if "options" in stored:
-        stored["options"] = [_option_as_stored(option) for option in stored["options"]]
-    return stored
-
-
-def _option_as_stored(option: dict[str, Any]) -> dict[str, Any]:
-    stored = {key: value for key, value in option.items() if value not in ({}, [], None, False)}
-    if "options" in stored:
-        stored["options"] = [_option_as_stored(below) for below in stored["options"]]
-    return stored
 
 
 __all__ = ["TOKEN", "DiscordServer", "iso"]

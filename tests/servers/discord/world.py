@@ -39,6 +39,11 @@ def snowflake(at: float | None = None) -> int:
     return (ms << 22) | (next(_counter) & 0x3FFFFF)
 
 
+def created_at(id: int) -> float:
+    """When an id was made, in seconds since 1970."""
+    return ((id >> 22) + EPOCH_MS) / 1000
+
+
 def iso(seconds: float | None = None) -> str:
     moment = datetime.fromtimestamp(seconds or time.time(), UTC)
     return moment.isoformat(timespec="microseconds")
@@ -98,6 +103,7 @@ class Message:
     components: list[dict[str, Any]] = field(default_factory=list)
     stickers: list[dict[str, Any]] = field(default_factory=list)
     snapshots: list[dict[str, Any]] = field(default_factory=list)
+    poll: dict[str, Any] | None = None
     reference: Message | None = None
     reference_type: int = 0
     flags: int = 0

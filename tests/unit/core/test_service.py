@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.events import Author, CommandInvoked, MessageReceived
+from bot.core.events import Author, CommandInvoked, MessageEdited, MessageReceived
 from bot.core.gate import Mode
 from bot.core.notes import BLIND
 from bot.core.ports import CommandReply
@@ -47,6 +47,32 @@ async def test_what_is_not_for_the_bot_leaves_no_trace(rig: Rig) -> None:
     await settle()
     assert rig.store.turns == {}
     assert len(rig.service._conversations) == 0
+
+
+async def test_a_reply_in_the_channel_goes_on_with_the_conversation_it_answers(rig: Rig) -> None:
+    turn = await rig.exchange("hi", thread="", id="root")
+    assert turn.posted
+    await rig.say("go on", thread="", mentions_bot=False, replies_to_bot=True, replies_to="unknown")
+    await rig.say(
+        "go on", thread="", mentions_bot=False, replies_to_bot=True, replies_to=turn.posted[0]
+    )
+    await until(lambda: len(rig.engine.requests) == 3)
+    conversations = [request.conversation for request in rig.engine.requests]
+    assert conversations[2] == conversations[0]
+    assert conversations[1] != conversations[0]
+
+
+@pytest.mark.parametrize("calls", [True, False])
+async def test_an_edit_makes_a_question_if_it_calls_the_bot_and_once_only(
+    rig: Rig, calls: bool
+) -> None:
+    await rig.say("hello all", id="m", thread="", mentions_bot=False)
+    now = rig.message("hello bot", id="m", thread="", mentions_bot=calls)
+    edit = MessageEdited(now.key, "m", ANA, now.text, now)
+    for _ in range(3):
+        assert await rig.service.handle(edit) is None
+    await settle()
+    assert len(rig.store.turns) == calls
 
 
 async def test_a_mention_in_the_channel_opens_a_thread_that_is_then_followed(rig: Rig) -> None:

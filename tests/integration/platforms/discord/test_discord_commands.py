@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.core.commands import COMMANDS
+from bot.platforms.discord.locales import TEXTS
 from tests.servers.discord.interactions import Interaction
 from tests.servers.discord.rig import Rig, rig
 
@@ -59,6 +60,18 @@ async def test_admin_commands_are_for_those_who_manage_the_server(home: Rig) -> 
     assert root(home, "persona")["integration_types"] == [0]
     assert root(home, "Ask about this", 3)["integration_types"] == [0, 1]
     assert root(home, "Ask about this", 3)["name_localizations"]["de"] == "Hierzu fragen"
+
+
+async def test_every_translation_is_of_a_text_that_there_is(home: Rig) -> None:
+    def texts(command: dict[str, Any]) -> set[str]:
+        found = {command["name"], command.get("description", "")}
+        return found.union(*map(texts, command.get("options", ())))
+
+    there = set().union(*map(texts, home.discord.commands))
+    for locale, translated in TEXTS.items():
+        assert set(translated) <= there, locale
+    shown = next(o for o in root(home, "ask")["options"] if o["name"] == "question")
+    assert shown["description_localizations"]["de"] == "Deine Frage"
 
 
 async def test_an_admin_sets_a_persona_in_a_form(home: Rig) -> None:
@@ -184,8 +197,65 @@ async def test_usage_help_stop_and_forget(home: Rig) -> None:
     one = await slash(home.ana, home.general, "help", command="reset")
     assert "persona" not in await said(home, one)
     assert "not writing" in await said(home, await slash(home.ana, home.general, "stop"))
-    forgot = await slash(home.ana, home.general, "forget", what="me")
-    assert "Forgotten" in await said(home, forgot)
+
+
+async def test_what_is_forgotten_for_good_is_asked_about_first(home: Rig) -> None:
+    _, thread = await home.exchange("My name is Ana.", "Hello Ana.")
+    asked = await home.discord.slash(home.ana, thread, "forget", what="me")
+    assert "for good" in await said(home, asked)
+    assert asked.original is not None
+    assert asked.original.flags & 64
+    assert asked.original.labels == ["Delete it", "Keep it"]
+    await home.discord.press(home.ana, asked.original, "Keep it")
+    await home.until(lambda: asked.texts == ["Nothing was deleted."])
+    assert asked.original.components == []
+    assert await home.store.turn(1) is not None
+    asked = await home.discord.slash(home.ana, home.general, "forget", what="me")
+    await said(home, asked)
+    assert asked.original is not None
+    await home.discord.press(home.ana, asked.original, "Delete it")
+    await home.until(lambda: "Forgotten: what you wrote" in asked.texts[0])
+    assert await home.store.turn(1) is None
+    assert asked.original.components == []
+
+
+async def test_a_channel_is_forgotten_by_an_admin_who_is_asked_first(home: Rig) -> None:
+    await home.exchange("My name is Ana.", "Hello Ana.")
+    refused = await home.discord.slash(home.ana, home.general, "forget", what="here")
+    assert "Only an admin" in await said(home, refused)
+    asked = await home.discord.slash(home.discord.owner, home.general, "forget", what="here")
+    assert "this channel and its threads" in await said(home, asked)
+    assert asked.original is not None
+    assert await home.store.turn(1) is not None
+    # Whoever gets hold of the button's id has no more rights than by the command.
+    stolen = await home.discord.press(home.ana, asked.original, "Delete it")
+    await home.until(lambda: asked.texts and "Only an admin" in asked.texts[0])
+    assert await home.store.turn(1) is not None
+    assert stolen.texts == []
+    asked = await home.discord.slash(home.discord.owner, home.general, "forget", what="here")
+    await said(home, asked)
+    assert asked.original is not None
+    pressed = await home.discord.press(home.discord.owner, asked.original, "Delete it")
+    await home.until(lambda: pressed.texts)
+    assert pressed.texts[0].startswith("Forgotten: 1 turn is deleted, here and in the threads")
+    assert not pressed.followups[0].flags & 64  # everybody may know
+    assert await home.store.turn(1) is None
+
+
+async def test_a_thread_and_a_dm_are_forgotten_by_those_in_them(home: Rig) -> None:
+    _, thread = await home.exchange("My name is Ana.", "Hello Ana.")
+    dm = home.discord.dm(home.ana)
+    await home.discord.say(home.ana, dm, "In private")
+    (await home.request(1)).finish()
+    await home.ended(dm)
+    for number, (place, words) in enumerate(((thread, "this thread"), (dm, "each other")), 1):
+        asked = await home.discord.slash(home.ana, place, "forget", what="here")
+        assert words in await said(home, asked)
+        assert asked.original is not None
+        pressed = await home.discord.press(home.ana, asked.original, "Delete it")
+        await home.until(lambda pressed=pressed: pressed.texts)
+        assert pressed.texts[0].startswith("Forgotten: 1 turn")
+        assert await home.store.turn(number) is None
 
 
 async def test_ask_is_answered_through_the_interaction(home: Rig) -> None:

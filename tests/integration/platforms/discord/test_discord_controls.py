@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -194,3 +195,42 @@ async def test_a_reply_that_a_moderator_deletes_while_it_is_written_stays_delete
     another.finish()
     await home.ended(thread)
     assert [post.content for post in thread.of_bot()] == ["Another answer"]
+
+
+@pytest.mark.parametrize("retry_s", [0.0, 300.0])
+async def test_an_old_reply_that_takes_no_more_edits_is_posted_anew(
+    home: Rig, monkeypatch: pytest.MonkeyPatch, retry_s: float
+) -> None:
+    """Error 30046, whether discord.py gives up on it or would wait for minutes."""
+    monkeypatch.setattr("bot.platforms.discord.sink.OLD_EDIT_WITHIN_S", 0.5 if retry_s else 20.0)
+    _, thread = await home.exchange("Hello", "word " * 450)
+    old = list(thread.of_bot())
+    assert len(old) == 2
+    home.discord.clock_ahead_s = 2 * 3600.0
+    limits = home.discord.limits
+    limits.old_edits, limits.old_retry_s = 1, retry_s
+    await home.discord.press(home.ana, old[-1], "Regenerate")
+    request = await home.request(1)
+    request.write("Another ")
+    await home.until(lambda: limits.old_edits == 0)
+    request.write("answer.")
+    request.finish()
+    await home.until(lambda: [m.content for m in thread.of_bot()] == ["Another answer."])
+    (post,) = thread.of_bot()
+    assert post not in old
+    await home.until(lambda: post.labels == ["Regenerate", "👍", "👎"])
+
+
+async def test_an_old_reply_is_edited_sparingly(home: Rig) -> None:
+    _, thread = await home.exchange("Hello", "One.")
+    (old,) = thread.of_bot()
+    home.discord.clock_ahead_s = 2 * 3600.0
+    home.discord.limits.old_edits = 2  # the first sign of life and the last words
+    await home.discord.press(home.ana, old, "Regenerate")
+    request = await home.request(1)
+    for number in range(10):
+        request.write(f"{number} ")
+        await asyncio.sleep(0.1)
+    request.finish()
+    await home.until(lambda: old.content == "0 1 2 3 4 5 6 7 8 9")
+    assert thread.of_bot() == [old]

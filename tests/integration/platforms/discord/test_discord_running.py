@@ -35,12 +35,14 @@ async def test_a_drop_in_mid_answer_is_resumed_and_nothing_is_lost(tmp_path: Pat
         assert len(home.discord.gateway.identifies) == 1
 
 
-@pytest.mark.parametrize("how", ["reconnect", "invalid"])
+@pytest.mark.parametrize("how", ["reconnect", "invalid", "invalid, but resumable"])
 async def test_discord_may_ask_for_a_new_connection(tmp_path: Path, how: str) -> None:
     async with rig(tmp_path, auto="Yes.") as home:
-        if how == "reconnect":
-            await home.discord.gateway.send_op(RECONNECT)
+        if how != "invalid":
+            op = RECONNECT if how == "reconnect" else INVALID
+            await home.discord.gateway.send_op(op, op == INVALID)
             await home.until(lambda: home.discord.gateway.resumes)
+            assert len(home.discord.gateway.identifies) == 1
         else:
             await home.discord.gateway.send_op(INVALID, False)
             await home.until(lambda: len(home.discord.gateway.identifies) == 2)

@@ -11,6 +11,7 @@ from bot.core.gate import Mode
 from bot.core.settings import ServiceSettings
 from tests.servers.discord.rig import Rig, rig
 from tests.servers.discord.world import FORUM, PUBLIC_THREAD, VOICE, Channel, Message
+from tests.support.scripted_engine import prompt_text
 from tests.support.waiting import settle
 
 
@@ -156,6 +157,21 @@ async def test_without_the_right_to_threads_it_replies_in_the_channel_and_says_w
     post = await home.ended(home.general)
     assert post.reference is asked
     assert post.content.startswith("Hi.\n-# I answer here because I can't open a thread")
+
+
+async def test_in_a_thread_where_it_may_not_write_it_answers_in_the_channel(home: Rig) -> None:
+    _, thread = await home.exchange("My name is Ana.", "Hello Ana.")
+    await home.discord.deny(home.general, "send_messages_in_threads")
+    await home.discord.say(home.ana, thread, "Who am I?")
+    request = await home.request(1)
+    request.write("Ana.")
+    request.finish()
+    post = await home.ended(home.general)
+    assert post.content.startswith("Ana.\n-# I answer here because I can't")
+    await home.put_down(post)
+    assert len(thread.of_bot()) == 1
+    await home.discord.say(home.ana, home.general, "Really?", reply_to=post)
+    assert "My name is Ana." in prompt_text((await home.request(2)).messages)
 
 
 async def test_where_it_may_not_write_it_tells_the_asker_in_a_dm(home: Rig) -> None:
