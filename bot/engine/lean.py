@@ -36,7 +36,7 @@ class _Layer:
     after_attention: torch.Tensor
     before_mlp: torch.Tensor
     after_mlp: torch.Tensor
-    heads: torch.Tensor  # [heads + kv_heads, head_dim]: q's norm for each head, then k's
+    head_norms: torch.Tensor  # [heads + kv_heads, head_dim]: q's for each head, then k's
 
 
 class LeanGemma:
@@ -99,7 +99,7 @@ class LeanGemma:
     ) -> torch.Tensor:
         both = self._queries + self._keys
         split = layer.qkv(rows).view(len(rows), both + self._keys, self._dim)
-        heads = self._rms(split[:, :both], layer.heads)
+        heads = self._rms(split[:, :both], layer.head_norms)
         # Rotation by halves: the roll swaps them, the first half of `sin` carries the minus.
         heads = torch.addcmul(heads * cos, heads.roll(self._dim // 2, -1), sin)
         heads = heads.to(pool.dtype)
@@ -143,7 +143,7 @@ class LeanGemma:
             after_attention=_norm(layer.post_attention_layernorm),
             before_mlp=_norm(layer.pre_feedforward_layernorm),
             after_mlp=_norm(layer.post_feedforward_layernorm),
-            heads=torch.cat([q.expand(self._queries, -1), k.expand(self._keys, -1)]),
+            head_norms=torch.cat([q.expand(self._queries, -1), k.expand(self._keys, -1)]),
         )
 
 

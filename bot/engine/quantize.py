@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import transformers
 from transformers.utils import is_bitsandbytes_available, is_torchao_available
 
 from bot.engine import int8
+from bot.engine.int8 import Int8Linear
 from bot.engine.lean import LeanGemma
+
+
+@lru_cache(maxsize=1)
+def own_kernels() -> ModuleType | None:
+    """`fused.py`, or None where its kernels can't be had: no numba, another CPU or OpenMP."""
+    try:
+        from bot.engine import fused
+
+        return fused if fused.works() else None
+    except Exception:  # whatever numba, LLVM or the loader may say: there is another way
+        return None
+
+
+def in_8_bits(text_model: Any, head: Any) -> tuple[LeanGemma, Int8Linear]:
+    """The decoder layers and the LM head of a model for which `on_cpu` said yes."""
+    if (fused := own_kernels()) is not None:
+        return fused.FusedGemma(text_model), fused.FusedLinear(head.weight)
+    return LeanGemma(text_model, Int8Linear), Int8Linear(head.weight, single=False)
 
 
 def on_cpu(wanted: str, text_model: Any, say: Callable[[str], None]) -> bool:
@@ -21,7 +42,7 @@ def on_cpu(wanted: str, text_model: Any, say: Callable[[str], None]) -> bool:
     """
     if wanted == "none":
         return False
-    if LeanGemma.fits(text_model) and int8.works():
+    if LeanGemma.fits(text_model) and (own_kernels() or int8.works()):
         return True
     if wanted == "int8":
         say(

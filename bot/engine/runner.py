@@ -16,6 +16,7 @@ from bot.engine.blocks import NULL, Group, KVBlocks, Table
 from bot.engine.graphs import DecodeGraphs, Outputs, Record
 from bot.engine.int8 import Int8Linear
 from bot.engine.lean import LeanGemma, MakeLinear
+from bot.engine.quantize import in_8_bits
 from bot.engine.scheduler import Chunk, Sequence
 
 Features = Callable[[Sequence, str], torch.Tensor]
@@ -75,8 +76,7 @@ class ModelRunner:
         self.lean: LeanGemma | None = None
         weight = text_model.embed_tokens.weight
         if int8:
-            self.lean = LeanGemma(text_model, Int8Linear)
-            self.head = Int8Linear(head.weight, single=False)
+            self.lean, self.head = in_8_bits(text_model, head)
             text_model.layers = nn.ModuleList()
         elif lean is not None:
             self.lean = LeanGemma(text_model, lean)

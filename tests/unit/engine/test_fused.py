@@ -1,0 +1,209 @@
+"""Parley's own 8-bit kernels against plain float64 sums, `Int8Linear` and `LeanGemma`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.engine import int8, quantize
+from bot.engine.attention import GroupPlan, LayerKV, PrefillPart, Step
+from bot.engine.int8 import Int8Linear
+from bot.engine.lean import LeanGemma
+from tests.support import models
+
+fused: Any = quantize.own_kernels()
+
+
+def can_run() -> bool:
+    """Has this machine all that the kernels need?"""
+    try:
+        from llvmlite import binding
+
+        ctypes.CDLL(None).GOMP_parallel  # noqa: B018
+    except (ImportError, AttributeError, TypeError, OSError):
+        return False
+    return bool(binding.get_host_cpu_features().get("avx512vnni"))
+
+
+# Not where `own_kernels` finds none: kernels that are wrong would only skip their own tests.
+pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
+
+
+def test_where_they_can_run_they_do() -> None:
+    assert fused is not None
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    with torch.inference_mode():
+        yield
+    torch.set_num_threads(threads)
+
+
+def drawn(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_packing_holds_every_weight_and_nothing_else() -> None:
+    """Odd sizes: 35 outputs are two panels, 6 inputs two steps; what fills them up is zero."""
+    from bot.engine import kernels
+
+    weight = torch.arange(35 * 6).remainder(255).sub(127).to(torch.int8).view(35, 6)
+    packed = kernels.pack(weight)
+    flat = packed.transpose(1, 2).reshape(64, 8).int()
+    assert torch.equal(flat[:35, :6] - 128, weight.int())
+    assert not flat[35:].any()
+    assert not flat[:, 6:].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 1000), st.integers(0, 35), st.integers(1, 100), st.integers(1, 70),
+    st.integers(1, 2),
+)  # fmt: skip
+def test_sums_are_exact_whatever_the_sizes(
+    seed: int, count: int, inputs: int, outputs: int, threads: int
+) -> None:
+    """Weights and activations that 8 bits hold: the product is the true one."""
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-127, 128, (outputs, inputs), generator=generator).float()
+    rows = torch.randint(-127, 128, (count, inputs), generator=generator).float()
+    weight[:, 0], rows[:, 0] = 127, -127
+    found = fused.FusedLinear(weight)(rows)
+    want = rows.double() @ weight.double().t()
+    torch.testing.assert_close(found.double(), want, rtol=1e-6, atol=0.01)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([(63, 33), (640, 1536)]))
+def test_a_row_depends_on_itself_alone(seed: int, rows: int, shape: tuple[int, int]) -> None:
+    """To the last bit, in any company and on any number of threads."""
+    wide, out = shape
+    linear = fused.FusedLinear(drawn(seed, out, wide))
+    crowd = drawn(seed + 1, rows, wide) * torch.logspace(-3, 3, rows)[:, None]
+    torch.set_num_threads(2)
+    together = linear(crowd)
+    torch.set_num_threads(1)
+    assert torch.equal(linear(crowd), together)
+    for at in {0, rows // 2, rows - 1}:
+        assert torch.equal(linear(crowd[at : at + 1])[0], together[at])
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_zeros_and_what_is_not_finite(count: int) -> None:
+    """A bad row is bad everywhere and hurts no other; tiny rows give zeros, not NaN."""
+    linear = fused.FusedLinear(drawn(8, 32, 64))
+    rows = torch.zeros(count, 64)
+    assert torch.equal(linear(rows), torch.zeros(count, 32))
+    assert torch.isfinite(linear(torch.full((count, 64), 1e-40))).all()
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        rows[0, 5] = bad
+        found = linear(rows)
+        assert not torch.isfinite(found[0]).any()
+        assert torch.equal(found[1:], torch.zeros(count - 1, 32))
+
+
+def test_agrees_with_pytorch_kernels() -> None:
+    """All but the rounding of a few halves."""
+    weight, rows = drawn(3, 256, 640), drawn(4, 5, 640)
+    ours, theirs = fused.FusedLinear(weight)(rows), Int8Linear(weight)(rows)
+    assert (ours - theirs).norm() / theirs.norm() < 2e-3
+
+
+def test_threads_may_call_at_once() -> None:
+    """A worker that hung and its successor share the weights and nothing else."""
+    linear = fused.FusedLinear(drawn(5, 512, 256))
+    inputs = [drawn(seed, 7, 256) for seed in range(16)]
+    want = [linear(rows) for rows in inputs]
+
+    def often(at: int) -> bool:
+        with torch.inference_mode():
+            return all(torch.equal(linear(inputs[at]), want[at]) for _ in range(50))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(often, range(16)))
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    """The same tiny model on our kernels and on PyTorch's."""
+    text_model = models.tiny_text_model().model
+    return fused.FusedGemma(text_model), LeanGemma(text_model, Int8Linear)
+
+
+def run(model: Any, rows: torch.Tensor, first: int = 0) -> torch.Tensor:
+    """One prefill from nothing, in a pool of its own; each row sees those before it."""
+    step, layers, count = Step(), model._layers, len(rows)
+    plan = GroupPlan(torch.arange(16, 16 + count), [], [PrefillPart(0, count, None, None)])
+    step.begin([plan])
+    width = model._keys * model._dim
+    pools = [LayerKV(step, 0, model._keys, 8, torch.empty(0), 16, width) for _ in layers]
+    found: torch.Tensor = model.forward(rows, torch.arange(first, first + count), pools)
+    return found
+
+
+@pytest.mark.skipif(not int8.works(), reason="nothing to compare with")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_layers_agree_with_lean(pair: tuple[Any, Any], count: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    ours, theirs = pair
+    rows = drawn(count, count, ours._norm.shape[0])
+    kept = rows.clone()
+    one, two = run(ours, rows), run(theirs, rows)
+    assert (one - two).norm() / two.norm() < 0.02
+    assert torch.equal(rows, kept)  # the embeddings aren't ours to write to
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 2))
+def test_layers_give_a_row_the_same_bits_in_any_company(
+    pair: tuple[Any, Any], seed: int, count: int, threads: int
+) -> None:
+    """Every row attends to itself alone here, so that only the rest could mix rows up."""
+    model = pair[0]
+    rows = drawn(seed, count, model._norm.shape[0])
+
+    def alone_each(some: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        pools = [_OwnValues() for _ in model._layers]
+        found: torch.Tensor = model.forward(some, positions, pools)
+        return found
+
+    torch.set_num_threads(threads)
+    together = alone_each(rows, torch.arange(count))
+    for at in {0, count // 2, count - 1}:
+        one = alone_each(rows[at : at + 1], torch.tensor([at]))
+        assert torch.equal(one[0], together[at])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_layers_carry_on_what_is_not_finite(pair: tuple[Any, Any], bad: float) -> None:
+    """The runner finds a broken sequence by its last hidden states."""
+    model = pair[0]
+    rows = drawn(1, 3, model._norm.shape[0])
+    good = model.forward(rows, torch.arange(3), [_OwnValues() for _ in model._layers])
+    rows[1, 2] = bad
+    found = model.forward(rows, torch.arange(3), [_OwnValues() for _ in model._layers])
+    assert not torch.isfinite(found[1]).all()
+    assert torch.equal(found[[0, 2]], good[[0, 2]])
+
+
+class _OwnValues:
+    """Stands in for a layer's pool: attention of a row to itself gives its own values."""
+
+    dtype = torch.bfloat16
+
+    def attend(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        mixed = queries + keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)
+        return mixed + values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
