@@ -229,13 +229,24 @@ class TerminalChat:
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
         """At a keyboard Ctrl-C stops the reply; in a pipe it ends the command, as anywhere."""
-        if not self._shown.interactive:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        interactive, interrupted = self._shown.interactive, False
+
+        def end() -> None:
+            nonlocal interrupted
+            interrupted = True
+            task.cancel()
+
+        # The loop's own handler wakes it. asyncio.run's doesn't: a signal that comes just before
+        # the loop falls asleep would wait for whatever wakes it next.
+        loop.add_signal_handler(signal.SIGINT, self._interrupt if interactive else end)
         try:
             yield
+        except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -197,12 +196,8 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_line(command: list[str]) -> None:
     process.stdin.write(b"one\n")
     process.stdin.flush()
     assert process.stdout.readline() == b"one\n"
-    # A Ctrl-C that still meets the reply's last moments stops the reply alone.
-    end = time.monotonic() + 20
-    while process.poll() is None and time.monotonic() < end:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    assert process.poll() is not None, "it still waits after 20 s of Ctrl-C"
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
     _, errors = process.communicate()
     assert process.returncode != 0
     assert b"Fatal" not in errors
