@@ -8,7 +8,7 @@ may leave no quiet step for many seconds.
 
 from __future__ import annotations
 
-_STRETCH = 2.4  # a step with a chunk in it, over a quiet one; the bar is 3 for the slowest in 100
+_STRETCH = 1.7  # a step with a chunk in it, over a quiet one; the bar is 3 for the slowest in 100
 _QUICK_S = 0.02  # nobody notices a step this short, whatever a quiet one takes
 _FIRST = 64  # tokens, before anything is known
 #: The unit of each price: a step, so many that decode, so many prompt tokens. The three cost about
