@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, MissingGreenlet, SQLAlchemyError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -242,6 +243,7 @@ def _create_engine(url: URL, *, in_memory: bool) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         event.listen(engine.sync_engine, "connect", _on_connect)
         event.listen(engine.sync_engine, "begin", _on_begin)
+        event.listen(engine.sync_engine, "invalidate", _on_invalidate)
     return engine
 
 
@@ -262,6 +264,15 @@ def _on_begin(connection: Connection) -> None:
     """A writer takes SQLite's lock at once: one that reads first and writes later would fail
     ("database is locked") whenever somebody else wrote in between."""
     connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _on_invalidate(connection: Any, _record: object, _error: object) -> None:
+    """A connection is thrown away because a call of it was cancelled. Closing it does not end its
+    transaction while a result of it is referred to somewhere, in a traceback for instance: nobody
+    could write until then."""
+    # A second cancellation changes nothing: the first is on its way, and the call is queued.
+    with suppress(sqlite3.Error, MissingGreenlet, asyncio.CancelledError):
+        connection.rollback()
 
 
 def _check_foreign_keys(connection: Connection) -> None:

@@ -91,7 +91,7 @@ class DiscordAdapter:
         now: Now = discord.utils.utcnow,
     ) -> None:
         """`asks`: keeps the interactions that wait for an answer across a restart. `now`: the
-        clock by which they expire."""
+        clock by which they expire, and by which a message is recent."""
         self._service = service
         self._options = options
         self._pacer = Pacer()
@@ -276,7 +276,7 @@ class DiscordAdapter:
             return  # without the intent it only seems empty
         await self._know_channel(message)
         as_new = None
-        if discord.utils.utcnow() - message.created_at < EDIT_ASKS:
+        if self._now() - message.created_at < EDIT_ASKS:
             as_new = self._reader.received(message, *self._history.before(message))
         reply = await self._service.handle(self._reader.edited(message, as_new))
         if reply is not None:

@@ -196,6 +196,33 @@ class TestTransactions:
         async with asyncio.timeout(5):
             await write()
 
+    async def test_a_writer_cancelled_in_mid_statement_leaves_no_lock_behind(
+        self, sqlite: Database
+    ) -> None:
+        """Not even while its exception, and so a result of the driver's, is kept."""
+        slow = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500000) "
+            "INSERT INTO claims SELECT 'p', 'w', 'c', max(i), '2026-01-01' FROM n RETURNING *"
+        )
+        began = asyncio.Event()
+
+        async def write() -> None:
+            async with sqlite.write() as session:
+                await session.execute(text("DELETE FROM claims"))
+                began.set()
+                await session.execute(text(slow))
+
+        kept = asyncio.create_task(write())
+        await began.wait()
+        await asyncio.sleep(0.01)
+        kept.cancel()
+        await asyncio.wait((kept,))
+        assert kept.cancelled()
+        async with asyncio.timeout(5), sqlite.write() as session:
+            await session.execute(text(CLAIM))
+        async with sqlite.read() as session:
+            assert await session.scalar(text("SELECT count(*) FROM claims")) == 1
+
     async def test_a_loop_that_is_not_blocked(self, sqlite: Database) -> None:
         """Another process holds SQLite's lock for a while: the loop goes on meanwhile."""
         with closing(sqlite3.connect(sqlite.engine.url.database or "")) as other:
