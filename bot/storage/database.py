@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from bot.storage.errors import SETTING, DatabaseError
 
 #: Seconds a writer waits for another process (a backup, `parley persona import`) to finish.
 BUSY_TIMEOUT_S = 10.0
+_WAL_AGAIN_S = 0.02
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -249,15 +251,29 @@ def _create_engine(url: URL, *, in_memory: bool) -> AsyncEngine:
 
 def _on_connect(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
+    _use_wal(connection, cursor)
     for pragma in (
         f"busy_timeout = {_milliseconds(BUSY_TIMEOUT_S)}",
-        "journal_mode = WAL",
         "synchronous = FULL",  # an accepted message survives a power cut
         "foreign_keys = ON",
         "secure_delete = ON",  # what is deleted is overwritten
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _use_wal(connection: Any, cursor: Any) -> None:
+    """Switch to the write-ahead log. Where several open a new file at once they are in each other's
+    way, and for this SQLite fails at once, whatever its busy timeout is."""
+    latest = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > latest:
+                raise
+            connection.run_async(lambda _: asyncio.sleep(_WAL_AGAIN_S))
 
 
 def _on_begin(connection: Connection) -> None:

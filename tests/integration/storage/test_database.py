@@ -57,6 +57,20 @@ class TestOpening:
         for path in file.parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
 
+    async def test_a_new_file_that_somebody_else_opens_too_is_waited_for(self, file: Path) -> None:
+        """Another process is about to make its first tables: SQLite itself would not wait."""
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asking = asyncio.create_task(database.current())
+            done, _ = await asyncio.wait((asking,), timeout=0.2)
+            assert not done
+            other.execute("ROLLBACK")
+        try:
+            assert await asking is None
+        finally:
+            await database.close()
+
     async def test_what_is_deleted_is_overwritten_whatever_sqlite_was_built_for(
         self, file: Path
     ) -> None:
