@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 RATE_LIMIT_RETRIES = 8
 CALL_TIMEOUT_S = 30
+PAGES_AT_MOST = 5  # of a list: Slack gives up to 200 entries a page
 
 #: What goes wrong when Slack or the way to it is down: callers treat these like an API error.
 DOWN = (aiohttp.ClientError, TimeoutError, SlackClientError)
@@ -110,6 +112,19 @@ class SlackApi:
         """
         await self._pacer.turn(method, channel)
         return await _invoke(self._patient, method, channel, args)
+
+    async def pages(
+        self, method: str, *, channel: str = "", **args: Any
+    ) -> AsyncIterator[AsyncSlackResponse]:
+        """The first pages of a list, each a `call` of its own. Raises as `call`."""
+        cursor: dict[str, str] = {}
+        for _ in range(PAGES_AT_MOST):
+            page = await self.call(method, channel=channel, **args, **cursor)
+            yield page
+            following = (page.get("response_metadata") or {}).get("next_cursor")
+            if not following:
+                return
+            cursor = {"cursor": str(following)}
 
     async def attempt(
         self, method: str, *, channel: str = "", **args: Any

@@ -24,7 +24,6 @@ KEPT_S = 3600.0
 MISSING_KEPT_S = 60.0
 ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
 MOST_KEPT = 20_000
-_PAGES_AT_MOST = 5
 PATIENCE_S = 1.0  # a message is not held up longer by a name
 RIGHTS_PATIENCE_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
 
@@ -149,20 +148,11 @@ class Names:
         """The ids of what is not public and has both this person and the app in it; empty where
         Slack doesn't say."""
         found: set[str] = set()
-        cursor = ""
+        kinds = "private_channel,mpim,im"
+        pages = team.api.pages("users.conversations", user=user_id, types=kinds, limit=200)
         try:
-            for _ in range(_PAGES_AT_MOST):
-                answer = await team.api.call(
-                    "users.conversations",
-                    user=user_id,
-                    types="private_channel,mpim,im",
-                    limit=200,
-                    **({"cursor": cursor} if cursor else {}),
-                )
-                found |= {str(channel["id"]) for channel in answer.get("channels") or ()}
-                cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
-                if not cursor:
-                    break
+            async for page in pages:
+                found |= {str(channel["id"]) for channel in page.get("channels") or ()}
         except (SlackApiError, *DOWN) as error:
             logger.info("users.conversations: %s", error_code(error) or type(error).__name__)
         return frozenset(found)

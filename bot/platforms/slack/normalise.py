@@ -110,20 +110,12 @@ class Normaliser:
             SlackApiError, aiohttp.ClientError, TimeoutError: Slack does not hand them out.
         """
         found: list[Event] = []
-        cursor = ""
-        for _ in range(5):  # the root comes first, the newest last
-            answer = await team.api.call(
-                "conversations.replies",
-                channel=channel,
-                ts=thread_ts,
-                limit=200,
-                **({"latest": before, "inclusive": False} if before else {}),
-                **({"cursor": cursor} if cursor else {}),
-            )
-            found = _newest(found, answer.get("messages"))
-            cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
-            if not cursor:
-                break
+        earlier: dict[str, Any] = {"latest": before, "inclusive": False} if before else {}
+        pages = team.api.pages(
+            "conversations.replies", channel=channel, ts=thread_ts, limit=200, **earlier
+        )
+        async for page in pages:  # the root comes first, the newest last
+            found = _newest(found, page.get("messages"))
         past = [
             await self._past(team, message)
             for message in found

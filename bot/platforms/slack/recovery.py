@@ -22,7 +22,6 @@ from bot.platforms.slack.teams import Team
 logger = logging.getLogger(__name__)
 
 CLOCKS_APART_S = 10.0  # Slack's clock, which messages are named by, and ours
-_PAGES_AT_MOST = 5
 Message = Mapping[str, Any]
 
 
@@ -63,21 +62,14 @@ async def _said(team: Team, place: Place, turn: Turn) -> list[Message]:
     """What was said in the reply's place since its question."""
     since = min((m.platform_id for m in turn.messages), key=_seconds, default="")
     api, channel, thread = team.api, place.channel, place.thread_ts
+    wanted: dict[str, Any] = {"oldest": since or "0", "limit": 200, "include_all_metadata": True}
+    if thread:
+        pages = api.pages("conversations.replies", channel=channel, ts=thread, **wanted)
+    else:
+        pages = api.pages("conversations.history", channel=channel, **wanted)
     found: list[Message] = []
-    cursor = ""
-    for _ in range(_PAGES_AT_MOST):
-        page: dict[str, Any] = {"oldest": since or "0", "limit": 200, "include_all_metadata": True}
-        if cursor:
-            page["cursor"] = cursor
-        if thread:
-            answer = await api.call("conversations.replies", channel=channel, ts=thread, **page)
-        else:
-            answer = await api.call("conversations.history", channel=channel, **page)
-        messages = answer.get("messages")
-        found += [m for m in messages or () if isinstance(m, Mapping) and m.get("ts")]
-        cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
-        if not cursor:
-            break
+    async for page in pages:
+        found += [m for m in page.get("messages") or () if isinstance(m, Mapping) and m.get("ts")]
     return [m for m in found if _seconds(str(m["ts"])) > _seconds(since)]
 
 
