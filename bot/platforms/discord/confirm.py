@@ -63,10 +63,11 @@ class Confirm(
 
 def question(what: str, *, in_thread: bool, is_dm: bool) -> str:
     """What is asked before `/forget me` or `/forget here`."""
-    if what == "here" and (is_dm or in_thread):
-        what = "dm" if is_dm else "thread"
-    asked = _QUESTIONS["dm" if is_dm else what]
-    return f"{asked} {_FOR_GOOD}"
+    if is_dm:
+        what = "dm"
+    elif what == "here" and in_thread:
+        what = "thread"
+    return f"{_QUESTIONS[what]} {_FOR_GOOD}"
 
 
 def answers(what: What) -> discord.ui.View:
