@@ -211,7 +211,9 @@ class Scheduler:
 
     def fresh(self, blocks: KVBlocks) -> Scheduler:
         """An empty one with the same limits over other blocks."""
-        return Scheduler(blocks, max_running=self._most_running, step_tokens=self._most_tokens)
+        new = Scheduler(blocks, max_running=self._most_running, step_tokens=self._most_tokens)
+        new.prefill_limit = self.prefill_limit
+        return new
 
     def _budget(self, plan: dict[Sequence, Chunk]) -> int:
         return self._limit - sum(chunk.count for chunk in plan.values())

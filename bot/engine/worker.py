@@ -371,7 +371,6 @@ class Worker:
             self.stop()
             return False
         self.scheduler = self.scheduler.fresh(self.scheduler.blocks)
-        self.scheduler.prefill_limit = self._pace.limit
         return True
 
     def _drop(self, request: Request) -> None:
