@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## open the playground: Gemma 3 answers in your browser, no account needed
 	PARLEY_MODEL=demo $(BIN)/parley playground --open
 
-test: $(STAMP) components ## run all tests (some 10 minutes)
+test: $(STAMP) components ## run all tests (some 17 minutes)
 	$(BIN)/pytest
 
 test-fast: $(STAMP) ## run the tests that need neither weights nor a browser

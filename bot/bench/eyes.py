@@ -1,9 +1,9 @@
 """A model that sees as Gemma does, for the workload with pictures, where the one at hand doesn't.
 
 The demo's own eyes are so small that a picture costs it no more than a sentence. Here its weights
-are real, and its eyes are not: a vision tower with random weights and
-Gemma 3's own geometry (896 x 896 pixels, 256 soft tokens). It sees nothing sensible, but it costs
-what a tower of its size costs, and that is all the workload measures.
+are real, and its eyes are not: a vision tower with random weights and Gemma 3's own geometry (896 x
+896 pixels, 256 soft tokens). It sees nothing sensible, but it costs what a tower of its size costs,
+and that is all the workload measures.
 """
 
 from __future__ import annotations
