@@ -135,6 +135,9 @@ def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
 
     Returns:
         Mean cross-entropy in nats, and over how many tokens.
+
+    Raises:
+        BenchFailed: a number that isn't finite came out.
     """
     import torch
 
@@ -156,6 +159,8 @@ def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
     while todo:
         chunks = worker.scheduler.schedule()
         result = worker.runner.forward(chunks, _no_pictures)
+        if result.broken:
+            raise BenchFailed("loss: the model computed NaN or infinity")
         worker.scheduler.settle(chunks)
         logits = result.logits.float()
         if result.scale is not None:

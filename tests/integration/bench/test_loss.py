@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bot.bench import loss
+from bot.bench.errors import BenchFailed
 from bot.bench.systems.base import Setup
 from bot.engine.batcher import LocalEngine
 from bot.engine.loading import LocalEngineConfig
@@ -50,6 +51,19 @@ async def test_the_engine_scores_as_the_model_does(config: LocalEngineConfig) ->
     wanted = [reference(piece) for piece in pieces]
     assert count == sum(tokens for _, tokens in wanted)
     assert got == pytest.approx(sum(nats for nats, _ in wanted) / count, abs=1e-4)
+
+
+async def test_what_is_not_finite_is_no_loss(config: LocalEngineConfig) -> None:
+    engine = LocalEngine(config)
+    await engine.start()
+    try:
+        worker: Any = engine._running.worker  # type: ignore[union-attr]
+        whole = worker.runner._layers
+        worker.runner._layers = lambda embeds, positions: whole(embeds, positions) * float("nan")
+        with pytest.raises(BenchFailed, match="NaN"):
+            loss.score(worker, [tuple(range(20, 60))])
+    finally:
+        await engine.stop()
 
 
 def test_the_report_compares_int8_with_none(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot import engine
 from bot.engine import int8, quantize
 from bot.engine.attention import GroupPlan, LayerKV, PrefillPart, Step
 from bot.engine.int8 import Int8Linear
@@ -207,3 +210,17 @@ class _OwnValues:
     ) -> torch.Tensor:
         mixed = queries + keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)
         return mixed + values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
+
+
+def test_without_numba_the_operator_is_told_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("bot.engine.fused", "bot.engine.kernels"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(engine, "fused", None, raising=False)
+    monkeypatch.delattr(engine, "fused")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with caplog.at_level(logging.INFO, "bot.engine.quantize"):
+        assert quantize.own_kernels.__wrapped__() is None
+    (record,) = caplog.records
+    assert "numba" in record.getMessage()
