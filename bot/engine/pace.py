@@ -10,6 +10,7 @@ from __future__ import annotations
 
 _STRETCH = 1.7  # a step with a chunk in it, over a quiet one; the bar is 3 for the slowest in 100
 _QUICK_S = 0.02  # nobody notices a step this short, whatever a quiet one takes
+_LONG_S = 0.15  # a step in which nobody decodes: who comes meanwhile waits for its end
 _FIRST = 64  # tokens, before anything is known
 #: The unit of each price: a step, so many that decode, so many prompt tokens. The three cost about
 #: the same on a CPU, which is what is believed at first.
@@ -58,13 +59,17 @@ class Pace:
         ]
         self._doubt = [[self._doubt[i][j] - gain[i] * along[j] for j in range(3)] for i in range(3)]
 
-    def limit(self, decoding: int) -> int:
-        """Prompt tokens for a step in which so many decode."""
+    def limit(self, decoding: int, usual: int) -> int:
+        """Prompt tokens for a step in which so many decode.
+
+        Args:
+            usual: how many decode in a step in which nobody stands aside.
+        """
         if not self._prices:
-            return min(_FIRST, self._most)
+            return min(_FIRST, self._most) if usual else self._most
         step, row, token = (price / unit for price, unit in zip(self._prices, _UNITS, strict=True))
-        quiet = step + row * decoding
-        room = max(quiet * _STRETCH, _QUICK_S) - quiet
-        if self._steps % _EVERY == _EVERY - 1:
+        longest = max((step + row * usual) * _STRETCH, _QUICK_S) if usual else _LONG_S
+        room = longest - step - row * decoding
+        if usual and self._steps % _EVERY == _EVERY - 1:
             room /= 2
         return int(min(max(room / token, self._least), self._most))

@@ -96,15 +96,16 @@ class Scheduler:
         self.blocks = blocks
         self.max_running = max_running
         self.step_tokens = step_tokens
-        self.prefill_limit: Callable[[int], int] = lambda _: step_tokens
-        """Of a step in which so many decode, the prompt tokens at most."""
+        self.prefill_limit: Callable[[int, int], int] = lambda _decoding, _usual: step_tokens
+        """Prompt tokens at most, of a step in which so many decode, and in the usual one so many."""
         self._most_running, self._most_tokens = max_running, step_tokens
         self._calm = 0  # steps since the device ran out of memory, or things grew again
         self._limit = step_tokens
         self.running: list[Sequence] = []
         self.line: FairLine[Sequence] = FairLine()
         self._steps = 0
-        self._aside: str | None = None  # the owner whose sequences have no part in this step
+        self._crowd: str | None = None  # the owner who lets others pass
+        self._aside = False  # the crowd has no part in this step
 
     @property
     def idle(self) -> bool:
@@ -130,41 +131,44 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The next step, decoding sequences first; empty only if nobody runs or waits."""
         self._steps += 1
-        self._aside = self._who_stands_aside()
+        self._crowd = self._who_lets_pass()
+        # Never in two steps running, so that no stream of newcomers starves anybody.
+        self._aside = self._crowd is not None and not self._aside
         plan = self._compose()
-        if not plan and self._aside is not None:  # those who wait can't be let in
-            self._aside = None
+        if not plan and self._crowd is not None:  # those who wait can't be let in
+            self._crowd, self._aside = None, False
             plan = self._compose()
         return sorted(plan.values(), key=lambda c: c.count > 1)
 
     def _compose(self) -> dict[Sequence, Chunk]:
         """Chunks for all who have a part in this step."""
         plan: dict[Sequence, Chunk] = {}
-        for sequence in self._in_step(lambda s: s.age):
-            if sequence.remaining == 1 and sequence in self.running:
+        decoding = sorted((s for s in self.running if s.remaining == 1), key=lambda s: s.age)
+        for sequence in decoding:
+            if sequence in self.running and not (self._aside and sequence.owner == self._crowd):
                 self._plan(plan, sequence, 1)
-        self._limit = self.step_tokens
-        if plan:
-            self._limit = min(self.step_tokens, len(plan) + self.prefill_limit(len(plan)))
+        # Who stands aside waits for this step like those who are in it.
+        most = self.prefill_limit(len(plan), len(decoding))
+        self._limit = min(self.step_tokens, len(plan) + most)
         # Every other step begins with the newest and shortest prompts, so that a long one delays
         # few; the other steps begin with the oldest, so that it isn't delayed for ever.
         if self._steps % 2:
-            self._prefill(plan, self._in_step(lambda s: s.age))
+            self._prefill(plan, self._prompts(lambda s: s.age))
             self._admit(plan)
         else:
             self._admit(plan)
-            self._prefill(plan, self._in_step(lambda s: s.remaining))
+            self._prefill(plan, self._prompts(lambda s: s.remaining))
         return plan
 
-    def _in_step(self, key: Callable[[Sequence], Any]) -> list[Sequence]:
-        return sorted((s for s in self.running if s.owner != self._aside), key=key)
+    def _prompts(self, key: Callable[[Sequence], Any]) -> list[Sequence]:
+        return sorted((s for s in self.running if s.owner != self._crowd), key=key)
 
-    def _who_stands_aside(self) -> str | None:
+    def _who_lets_pass(self) -> str | None:
         """The owner who crowds the batch, if somebody else waits for a first token.
 
-        Never in two steps running, so that no stream of newcomers starves anybody.
+        No prompt of theirs is read meanwhile, and in every other step they don't decode either.
         """
-        if self._aside is not None or len(self.running) < _CROWD:
+        if len(self.running) < _CROWD:
             return None
         owner, held = Counter(s.owner for s in self.running).most_common(1)[0]
         if held < _CROWD or held * 2 <= len(self.running):
@@ -254,7 +258,7 @@ class Scheduler:
             if self._budget(plan) <= 0:
                 return
             sequence, victim = ticket.item, None
-            if sequence.owner == self._aside:
+            if sequence.owner == self._crowd:
                 continue
             if len(self.running) >= self.max_running:
                 victim = self._who_yields_to(sequence)

@@ -19,10 +19,10 @@ def learnt(
     rng = random.Random(0)
     for number in range(steps):
         decoding = 6 + number % 5
-        prefilled = pace.limit(decoding) if number % 2 else 0
+        prefilled = pace.limit(decoding, decoding) if number % 2 else 0
         seconds = step_s + row_s * decoding + token_s * prefilled
         pace.note(decoding, prefilled, seconds * rng.uniform(1 - noise, 1 + noise))
-    return pace.limit(8)
+    return pace.limit(8, 8)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
@@ -39,8 +39,8 @@ def test_short_steps_are_not_cut() -> None:
 def test_bounds() -> None:
     assert learnt(Pace(512), 0.1, 0.0, 1.0) == 16
     assert learnt(Pace(100), 1.0, 0.0, 0.0001) == 100
-    assert 16 <= Pace(512).limit(1) <= 512
-    assert Pace(8).limit(1) == 8
+    assert 16 <= Pace(512).limit(1, 1) <= 512
+    assert Pace(8).limit(1, 1) == 8
 
 
 def test_it_follows_a_machine_that_slows_down() -> None:
@@ -57,7 +57,7 @@ def test_prices_are_learnt_while_nobody_decodes() -> None:
         pace.note(0, prefilled, 0.01 + 0.001 * prefilled)
     for _ in range(20):
         pace.note(4, 0, 0.1)
-    assert pace.limit(4) == pytest.approx(70, rel=0.3)
+    assert pace.limit(4, 4) == pytest.approx(70, rel=0.3)
 
 
 def test_a_crowd_that_leaves_no_quiet_step() -> None:
@@ -65,14 +65,30 @@ def test_a_crowd_that_leaves_no_quiet_step() -> None:
     pace = Pace(512)
     for number in range(300):
         decoding = 1 + number // 10
-        prefilled = pace.limit(decoding)
+        prefilled = pace.limit(decoding, decoding)
         pace.note(decoding, prefilled, 0.02 + 0.0015 * decoding + 0.0008 * prefilled)
     quiet = 0.02 + 0.0015 * 30
-    assert 1.5 < (quiet + 0.0008 * pace.limit(30)) / quiet < 3
+    assert 1.5 < (quiet + 0.0008 * pace.limit(30, 30)) / quiet < 3
 
 
 def test_one_hiccup_changes_little() -> None:
     pace = Pace(512)
     before = learnt(pace, 0.06, 0.005, 0.001)
     pace.note(8, 0, 60.0)
-    assert before / 2 < pace.limit(8) < before * 2
+    assert before / 2 < pace.limit(8, 8) < before * 2
+
+
+def test_a_step_without_those_who_stand_aside_takes_as_long_as_one_with_them() -> None:
+    """They wait for it as well, so there is room for more of a prompt."""
+    pace = Pace(512)
+    usual = learnt(pace, 0.02, 0.002, 0.001)
+    aside = pace.limit(1, 8)
+    assert aside == pytest.approx(usual + 7 * 0.002 / 0.001, abs=3)
+
+
+def test_a_step_of_prompts_alone_is_soon_over() -> None:
+    """Who comes meanwhile waits for its end."""
+    pace = Pace(512)
+    assert pace.limit(0, 0) == 512  # nothing is known yet
+    learnt(pace, 0.02, 0.002, 0.001)
+    assert pace.limit(0, 0) == pytest.approx(130, rel=0.1)

@@ -119,6 +119,44 @@ def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
     assert len(step(sched)) == 21  # all decode
 
 
+def test_no_prompt_of_a_crowd_is_read_while_others_wait() -> None:
+    sched = scheduler(running=32, step=64)
+    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    more = sequence(sched, 100, "flood", first=300)
+    step(sched)
+    read = more.computed
+    assert 0 < read < 100
+    one = sequence(sched, 150, "me", first=500)
+    lengths = []
+    while not one.generated:
+        lengths.append(len(step(sched)))
+        assert more.computed == read
+    assert lengths == [1, 21, 1]  # they decode in every other step
+    while not more.generated:
+        step(sched)
+
+
+def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
+    asked = []
+
+    def limit(decoding: int, usual: int) -> int:
+        asked.append((decoding, usual))
+        return 10
+
+    sched = scheduler(running=32, step=64)
+    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    sched.prefill_limit = limit
+    one = sequence(sched, 15, "me", first=500)
+    assert [c.count for c in step(sched)] == [10]
+    step(sched)
+    assert one.generated == 1
+    assert asked == [(0, 20), (20, 20)]
+
+
 def test_newcomers_do_not_starve_a_crowd() -> None:
     sched = scheduler(running=32, step=64)
     flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
@@ -157,7 +195,7 @@ def test_own_prefix_is_found_after_preemption() -> None:
 
 def test_prompts_take_less_while_somebody_decodes() -> None:
     sched = scheduler(step=32)
-    sched.prefill_limit = lambda decoding: 5 * decoding
+    sched.prefill_limit = lambda decoding, _: 5 * decoding or 32
     one = sequence(sched, 40, new=50)
     assert [c.count for c in step(sched)] == [32]  # nobody decodes
     step(sched)
@@ -169,7 +207,7 @@ def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
     sched = scheduler(step=32)
     busy = sequence(sched, 3, new=60)
     step(sched)
-    sched.prefill_limit = lambda _: 2
+    sched.prefill_limit = lambda _decoding, _usual: 2
     one = sequence(sched, 12, spans=(ImageSpan(2, 6, "a"),), first=50, owner="b")
     for _ in range(12):
         step(sched)
