@@ -97,7 +97,7 @@ class Scheduler:
         self.max_running = max_running
         self.step_tokens = step_tokens
         self.prefill_limit: Callable[[int, int], int] = lambda _decoding, _usual: step_tokens
-        """Prompt tokens at most, of a step in which so many decode, and in the usual one so many."""
+        """Prompt tokens at most, where so many decode in this step and so many in a usual one."""
         self._most_running, self._most_tokens = max_running, step_tokens
         self._calm = 0  # steps since the device ran out of memory, or things grew again
         self._limit = step_tokens
