@@ -10,7 +10,8 @@ from __future__ import annotations
 
 _STRETCH = 1.7  # a step with a chunk in it, over a quiet one; the bar is 3 for the slowest in 100
 _QUICK_S = 0.02  # nobody notices a step this short, whatever a quiet one takes
-_LONG_S = 0.15  # a step in which nobody decodes: who comes meanwhile waits for its end
+_LONG_S = 0.15  # a step in which nobody decodes: who comes meanwhile waits for its end ...
+_WORTH = 4  # ... but so many times what a step takes without any tokens: it must be worth it
 _FIRST = 64  # tokens, before anything is known
 #: The unit of each price: a step, so many that decode, so many prompt tokens. The three cost about
 #: the same on a CPU, which is what is believed at first.
@@ -68,7 +69,10 @@ class Pace:
         if not self._prices:
             return min(_FIRST, self._most) if usual else self._most
         step, row, token = (price / unit for price, unit in zip(self._prices, _UNITS, strict=True))
-        longest = max((step + row * usual) * _STRETCH, _QUICK_S) if usual else _LONG_S
+        if usual:
+            longest = max((step + row * usual) * _STRETCH, _QUICK_S)
+        else:
+            longest = max(step * _WORTH, _LONG_S)
         room = longest - step - row * decoding
         if usual and self._steps % _EVERY == _EVERY - 1:
             room /= 2

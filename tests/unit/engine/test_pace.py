@@ -92,3 +92,10 @@ def test_a_step_of_prompts_alone_is_soon_over() -> None:
     assert pace.limit(0, 0) == 512  # nothing is known yet
     learnt(pace, 0.02, 0.002, 0.001)
     assert pace.limit(0, 0) == pytest.approx(130, rel=0.1)
+
+
+def test_a_step_that_is_slow_by_itself_still_reads_a_good_part_of_a_prompt() -> None:
+    """A large model on a CPU: its weights alone take longer to read than a step should last."""
+    pace = Pace(512)
+    learnt(pace, 0.3, 0.002, 0.004)
+    assert pace.limit(0, 0) == pytest.approx(3 * 0.3 / 0.004, rel=0.15)

@@ -41,6 +41,15 @@ def step(sched: Scheduler) -> list[Chunk]:
     return chunks
 
 
+def crowded() -> tuple[Scheduler, list[Sequence]]:
+    """Twenty sequences of one owner, all of which decode."""
+    sched = scheduler(running=32, step=64)
+    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    return sched, flood
+
+
 def test_joins_while_others_decode() -> None:
     sched = scheduler()
     one = sequence(sched, 5)
@@ -109,10 +118,7 @@ def test_full_batch_yields_to_another_owner() -> None:
 
 
 def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
-    sched = scheduler(running=32, step=64)
-    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
-    while not all(s.generated for s in flood):
-        step(sched)
+    sched, _ = crowded()
     one = sequence(sched, 40, "me", first=500)
     assert [c.sequence for c in step(sched)] == [one]
     assert one.generated == 1
@@ -120,10 +126,7 @@ def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
 
 
 def test_no_prompt_of_a_crowd_is_read_while_others_wait() -> None:
-    sched = scheduler(running=32, step=64)
-    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
-    while not all(s.generated for s in flood):
-        step(sched)
+    sched, _ = crowded()
     more = sequence(sched, 100, "flood", first=300)
     step(sched)
     read = more.computed
@@ -145,10 +148,7 @@ def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
         asked.append((decoding, usual))
         return 10
 
-    sched = scheduler(running=32, step=64)
-    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
-    while not all(s.generated for s in flood):
-        step(sched)
+    sched, _ = crowded()
     sched.prefill_limit = limit
     one = sequence(sched, 15, "me", first=500)
     assert [c.count for c in step(sched)] == [10]
@@ -158,10 +158,7 @@ def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
 
 
 def test_newcomers_do_not_starve_a_crowd() -> None:
-    sched = scheduler(running=32, step=64)
-    flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
-    while not all(s.generated for s in flood):
-        step(sched)
+    sched, flood = crowded()
     rested = 0
     for number in range(30):  # somebody new in every step, each gone after a reply of one token
         sequence(sched, 30, f"guest {number}", new=1, first=1000 + number * 40)
