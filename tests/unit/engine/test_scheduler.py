@@ -141,6 +141,39 @@ def test_no_prompt_of_a_crowd_is_read_while_others_wait() -> None:
         step(sched)
 
 
+def test_no_more_of_a_crowd_is_let_in_while_others_wait() -> None:
+    sched, _ = crowded()
+    one = sequence(sched, 150, "me", first=500)
+    step(sched)
+    more = sequence(sched, 5, "flood", first=300)
+    while not one.generated:
+        assert not more.started
+        step(sched)
+    step(sched)
+    assert more.started
+
+
+def test_a_crowd_goes_on_while_who_waits_finds_no_room() -> None:
+    sched = scheduler(blocks=20, running=32, step=64)
+    flood = [sequence(sched, 12, "flood", new=8, first=i * 20) for i in range(4)]
+    while not all(s.generated for s in flood):
+        step(sched)
+    one = sequence(sched, 40, "me", first=500)
+    before = [s.generated for s in flood]
+    step(sched)
+    assert not one.started
+    assert [s.generated for s in flood] == [count + 1 for count in before]
+    while not one.generated:
+        assert step(sched)
+
+
+def test_a_fresh_scheduler_has_the_same_limits() -> None:
+    sched = scheduler(running=3, step=17)
+    sched.prefill_limit = lambda _decoding, _usual: 5
+    new = sched.fresh(sched.blocks)
+    assert (new.max_running, new.step_tokens, new.prefill_limit) == (3, 17, sched.prefill_limit)
+
+
 def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
     asked = []
 
