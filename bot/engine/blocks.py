@@ -8,7 +8,8 @@ group's old blocks go back while the sequence runs.
 A full block is published under a key that names everything its K/V depends on: the token ids (and
 pictures) from the start of the sequence to its end. A later sequence that starts alike finds it
 and computes nothing for it. A block nobody uses any more keeps its content until it is needed for
-something else, least recently used first.
+something else, least recently used first. The last block of a sequence that ends is mostly not
+full: it can be found too, but by one that goes on from there, which takes it over and fills it.
 """
 
 from __future__ import annotations
@@ -68,6 +69,17 @@ class Pool:
             del self._idle[block]
         self._users[block] += 1
 
+    def claim(self, block: int) -> None:
+        """Make a published block that nobody uses one's own: it isn't found any more."""
+        del self._idle[block]
+        del self._by_key[self._key_of.pop(block)]
+        self._users[block] = 1
+
+    def idle(self, key: bytes) -> int | None:
+        """The block published under `key`, if nobody uses it."""
+        block = self._by_key.get(key)
+        return block if block in self._idle else None
+
     def release(self, block: int) -> None:
         """One user less. Raises ValueError if it has none."""
         if self._users[block] <= 0:
@@ -122,8 +134,8 @@ class KVBlocks:
         """Fill an empty table with published blocks that hold the start of `tokens`.
 
         Returns:
-            How many tokens need not be computed: a multiple of the block size, less than all
-            (somebody has to compute the logits of the last one).
+            How many tokens need not be computed: less than all (somebody has to compute the
+            logits of the last one).
         """
         if not self.reuse or not tokens:
             return 0
@@ -145,7 +157,21 @@ class KVBlocks:
         table.dropped = [self._first_needed(group, hit * size) for group in self.groups]
         table.published = hit
         table.key = keys[hit - 1] if hit else b""
-        return hit * size
+        return hit * size + self._take_over(table, tokens, spans)
+
+    def _take_over(self, table: Table, tokens: Sequence[int], spans: Sequence[ImageSpan]) -> int:
+        """Add the block in which an ended sequence began what follows; how many tokens it holds."""
+        start = table.published * self.block_size
+        for count in range(min(self.block_size, len(tokens) - start) - 1, 0, -1):
+            key = self._key(table.key, tokens[start : start + count], spans, start)
+            found = [group.pool.idle(key) for group in self.groups]
+            if None not in found:
+                for group, blocks, block in zip(self.groups, table.blocks, found, strict=True):
+                    assert block is not None
+                    group.pool.claim(block)
+                    blocks.append(block)
+                return count
+        return 0
 
     def reserve(self, table: Table, length: int) -> bool:
         """Give the table blocks for positions below `length`; all of them or none."""
@@ -213,8 +239,22 @@ class KVBlocks:
         for group in self.groups:
             group.pool = Pool(group.pool.size)
 
-    def release(self, table: Table) -> None:
-        """Give everything back; published blocks can still be found until they are needed."""
+    def release(
+        self,
+        table: Table,
+        tokens: Sequence[int] = (),
+        spans: Sequence[ImageSpan] = (),
+        computed: int = 0,
+    ) -> None:
+        """Give everything back; published blocks can still be found until they are needed.
+
+        So can the last one, if K/V of `tokens[:computed]` is in the pool and it isn't full.
+        """
+        start = table.published * self.block_size
+        if self.reuse and 0 < computed - start < self.block_size:
+            key = self._key(table.key, tokens[start:computed], spans, start)
+            for group, blocks in zip(self.groups, table.blocks, strict=True):
+                group.pool.publish(blocks[table.published], key)
         for group, blocks in zip(self.groups, table.blocks, strict=True):
             # The end first: of one sequence, its beginning is worth keeping longest.
             for block in reversed(blocks):
@@ -257,10 +297,15 @@ class KVBlocks:
         """Keys of the full blocks of `tokens`, whose first one has position `start`."""
         size = self.block_size
         for offset in range(0, len(tokens) - size + 1, size):
-            content = blake2b(key, digest_size=16)
-            content.update(array("q", tokens[offset : offset + size]).tobytes())
-            for span in spans:
-                if span.start < start + offset + size and start + offset < span.end:
-                    content.update(span.digest.encode())
-            key = content.digest()
+            key = self._key(key, tokens[offset : offset + size], spans, start + offset)
             yield key
+
+    @staticmethod
+    def _key(before: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int) -> bytes:
+        """The key of a block that holds `tokens` from position `start` on, by that before it."""
+        content = blake2b(before, digest_size=16)
+        content.update(array("q", tokens).tobytes())
+        for span in spans:
+            if span.start < start + len(tokens) and start < span.end:
+                content.update(span.digest.encode())
+        return content.digest()

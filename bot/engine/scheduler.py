@@ -126,7 +126,7 @@ class Scheduler:
                 self.line.serve(sequence.ticket)
             else:
                 self.line.leave(sequence.ticket)
-        self.blocks.release(sequence.table)
+        self._release(sequence)
 
     def schedule(self) -> list[Chunk]:
         """The next step, decoding sequences first; empty only if nobody runs or waits."""
@@ -187,8 +187,7 @@ class Scheduler:
         """Back into the line at its old place; what it has generated is kept."""
         assert sequence.ticket is not None
         self.running.remove(sequence)
-        self.blocks.release(sequence.table)
-        sequence.computed = 0
+        self._release(sequence)
         sequence.preemptions += 1
         self.line.rejoin(sequence.ticket)
 
@@ -218,6 +217,11 @@ class Scheduler:
         new = Scheduler(blocks, max_running=self._most_running, step_tokens=self._most_tokens)
         new.prefill_limit = self.prefill_limit
         return new
+
+    def _release(self, sequence: Sequence) -> None:
+        """Give back what a sequence holds of the pool."""
+        self.blocks.release(sequence.table, sequence.tokens, sequence.spans, sequence.computed)
+        sequence.computed = 0
 
     def _budget(self, plan: dict[Sequence, Chunk]) -> int:
         return self._limit - sum(chunk.count for chunk in plan.values())
@@ -270,8 +274,7 @@ class Scheduler:
             # One block to grow into for everybody who runs: else it would be preempted at once.
             spare = len(self.running)
             if not count or not self.blocks.fits(sequence.table, len(sequence.tokens), spare):
-                self.blocks.release(sequence.table)
-                sequence.computed = 0
+                self._release(sequence)
                 return
             if victim is not None:
                 self.preempt(victim)

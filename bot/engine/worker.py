@@ -352,6 +352,7 @@ class Worker:
         self._out.put(request, failure)
         with self._guard:
             self.runner.clear(sequence.table, sequence.computed)
+        sequence.computed = 0  # nobody is to go on from its last block
         self._drop(request)
 
     def _fail_all(self, error: Exception) -> None:
