@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 
 from bot.engine import paged
 from bot.engine.blocks import NULL, Table
+from bot.engine.packed import PackedPlan
 from bot.engine.paged import PagedPlan
 from bot.engine.prompt import ImageSpan
 
@@ -70,6 +71,7 @@ class GroupPlan:
     decode: list[DecodeBatch]
     prefill: list[PrefillPart]
     paged: PagedPlan | None = None  # all of it in the paged kernel
+    packed: PackedPlan | None = None  # all of it in Parley's own
 
     def to(self, device: torch.device, dtype: torch.dtype) -> GroupPlan:
         """A copy on `device` (layers may be spread over several), masks ready to be added."""
@@ -89,6 +91,7 @@ class GroupPlan:
                 for p in self.prefill
             ],
             None if self.paged is None else self.paged.to(device),
+            self.packed,
         )
 
 
@@ -104,6 +107,12 @@ def plan_paged(
     ]
     paged = PagedPlan.of([row.count for row in rows], ends, tables, window, device)
     return GroupPlan(torch.tensor(_slots(rows, group, size)), [], [], paged)
+
+
+def plan_packed(rows: list[Row], group: int, window: int | None, size: int) -> GroupPlan:
+    """Plan a step for one group of layers in Parley's own kernel (flash.py)."""
+    packed = PackedPlan.of(rows, group, window, size)
+    return GroupPlan(torch.from_numpy(packed.slots), [], [], packed=packed)
 
 
 def sees_picture(row: Row) -> bool:
@@ -300,6 +309,11 @@ class LayerKV:
         index = torch.tensor(blocks, device=self.keys.device)
         self.keys.index_fill_(0, index, 0)
         self.values.index_fill_(0, index, 0)
+
+    def empty(self) -> None:
+        """Zero everything."""
+        self.keys.zero_()
+        self.values.zero_()
 
     def _gather(self, blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Block ids [B, n] to keys and values [B, kv_heads, n * block_size, d]."""

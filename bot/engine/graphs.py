@@ -75,20 +75,23 @@ class DecodeGraphs:
         for size in reversed(self._sizes):
             self._recording(size)
 
-    def run(self, rows: list[Row], tokens: list[int]) -> Outputs | None:
+    def run(self, rows: list[Row], tokens: list[int] | torch.Tensor) -> Outputs | None:
         """Hidden states and logits of rows that decode; None if there are too many of them.
 
-        They are overwritten by the next step.
+        They are overwritten by the next step. `tokens` may be on the device still, [n] int64.
         """
         size = next((size for size in self._sizes if size >= len(rows)), None)
         if size is None:
             return None
         recording = self._recording(size)
-        numbers = [self._numbers(row, token) for row, token in zip(rows, tokens, strict=True)]
+        known = tokens if isinstance(tokens, list) else [0] * len(rows)
+        numbers = [self._numbers(row, token) for row, token in zip(rows, known, strict=True)]
         # What is padded attends to itself, in the block that is nobody's.
         blank = [0, 0, *([NULL, 1] + [NULL] * self._width) * len(self._windows)]
         numbers += [blank] * (size - len(rows))
         recording.numbers.copy_(torch.tensor(numbers), non_blocking=True)
+        if isinstance(tokens, torch.Tensor):
+            recording.numbers[: len(rows), 0] = tokens
         recording.replay()
         hidden, logits = recording.outputs
         return hidden[: len(rows)], logits[: len(rows)]

@@ -47,6 +47,9 @@ class LeanGemma:
         linear: makes the linear layers, e.g. `Int8Linear`.
     """
 
+    packed = False
+    """Does it attend by `PackedPlan`s, over bfloat16?"""
+
     def __init__(self, text_model: Any, linear: MakeLinear) -> None:
         config = text_model.config
         self._eps = torch.tensor(float(config.rms_norm_eps))
@@ -59,9 +62,8 @@ class LeanGemma:
         self._kinds = sorted({layer.kind for layer in self._layers})
 
     @staticmethod
-    def fits(text_model: Any) -> bool:
-        """Is the model plain Gemma 3: no biases, no soft caps, GELU?"""
-        config = text_model.config
+    def fits(config: Any) -> bool:
+        """Is this text configuration plain Gemma 3's: no biases, no soft caps, GELU?"""
         return (
             not config.attention_bias
             and config.attn_logit_softcapping is None
@@ -69,12 +71,12 @@ class LeanGemma:
         )
 
     def forward(
-        self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[LayerKV]
+        self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[Any]
     ) -> torch.Tensor:
         """One step.
 
         Args:
-            embeds: [T, hidden]; positions: [T] int64; pools: each layer's K/V.
+            embeds: [T, hidden]; positions: [T] int64; pools: each layer's `LayerKV`.
 
         Returns:
             [T, hidden] float32, normalised.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, Generati
 from bot.engine.api import EngineInfo, ModelLoadError
 from bot.engine.crops import CropRule, PanAndScan
 from bot.engine.explain import explained, first_line, no_memory
-from bot.engine.quantize import on_cpu, on_cuda
+from bot.engine.quantize import on_cpu, on_cuda, own_kernels
 from bot.engine.tokenizer import ChatTokenizer, ImageTokens
 
 Progress = Callable[[str], None]
@@ -105,7 +106,9 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         settings = AutoConfig.from_pretrained(source, **hub)
         _check_family(config, settings)
         sees = settings.model_type == "gemma3" and not config.text_only
-        dtype = _dtype(config, device)
+        text = settings.get_text_config()
+        int8 = device.type == "cpu" and on_cpu(config.quantize, text, config.say)
+        dtype = _dtype(config, device, int8)
         raw_tokenizer = AutoTokenizer.from_pretrained(source, **hub)
         _check_instructed(config, source, raw_tokenizer)
         _check_memory(config, settings, sees, device, dtype)
@@ -118,10 +121,12 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         kind = "int8" if quantizer is not None else str(dtype)[6:]
         config.say(f"loading {config.model} ({kind}, {device})")
         model = _load_weights(config, source, settings, sees, device, dtype, quantizer)
+        if int8 and sees and config.dtype == "auto":
+            model.model.vision_tower.to(quickest_on_cpu())
+            model.model.multi_modal_projector.to(quickest_on_cpu())
         stop_ids = _stop_ids(source, settings)
         processor = AutoImageProcessor.from_pretrained(source) if sees else None
     text_model = model.model.language_model if sees else model.model
-    text = settings.get_text_config()
     images = None
     if sees:
         images = ImageTokens(
@@ -144,7 +149,7 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         dtype=dtype,
         max_positions=text.max_position_embeddings,
         name=config.model,
-        int8=device.type == "cpu" and on_cpu(config.quantize, text_model, config.say),
+        int8=int8,
     )
 
 
@@ -187,7 +192,7 @@ def _device(config: LocalEngineConfig) -> torch.device:
     return device
 
 
-def _dtype(config: LocalEngineConfig, device: torch.device) -> torch.dtype:
+def _dtype(config: LocalEngineConfig, device: torch.device, int8: bool) -> torch.dtype:
     if config.dtype != "auto":
         if config.dtype not in _DTYPES:
             raise ModelLoadError(
@@ -196,11 +201,14 @@ def _dtype(config: LocalEngineConfig, device: torch.device) -> torch.dtype:
         return _DTYPES[config.dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if _quick_at_bfloat16() else torch.float32
+    # With our own kernels hardly anything computes in it, and it is half as big.
+    own = int8 and own_kernels() is not None
+    return torch.bfloat16 if own else quickest_on_cpu()
 
 
-def _quick_at_bfloat16() -> bool:
-    """Time both types on the CPU: without AVX512-BF16 or AMX, bfloat16 is emulated and slow."""
+@lru_cache(maxsize=1)
+def quickest_on_cpu() -> torch.dtype:
+    """Time two types on the CPU: without AVX512-BF16 or AMX, bfloat16 is emulated and slow."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         rows, weight = torch.zeros(16, 1024, dtype=dtype), torch.zeros(4096, 1024, dtype=dtype)
@@ -211,7 +219,7 @@ def _quick_at_bfloat16() -> bool:
             torch.nn.functional.linear(rows, weight)
             best = min(best, time.perf_counter() - start)
         seconds[dtype] = best
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    return min(seconds, key=lambda dtype: seconds[dtype])
 
 
 def _check_family(config: LocalEngineConfig, settings: Any) -> None:

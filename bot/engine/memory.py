@@ -10,6 +10,7 @@ import torch
 from bot.engine.api import ModelLoadError
 from bot.engine.blocks import Group, KVBlocks, Pool
 from bot.engine.loading import LoadedModel, LocalEngineConfig
+from bot.engine.quantize import packs
 
 MIB = 2**20
 _CPU_DEFAULT = 512 * MIB
@@ -30,7 +31,7 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBloc
     size = config.block_size
     sliding = sum(kind == "sliding_attention" for kind in text.layer_types)
     full = len(text.layer_types) - sliding
-    layer = 2 * text.num_key_value_heads * text.head_dim * loaded.dtype.itemsize  # bytes a token
+    layer = _token_bytes(loaded, size)
     context = min(config.max_context, loaded.max_positions)
     images = loaded.tokenizer.images
     step = max(config.max_step_tokens, images.count if images else 0)
@@ -56,6 +57,15 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBloc
     if capacity < context:
         config.say(f"the context is cut to {capacity} tokens by the memory for keys and values")
     return manager, min(context, capacity)
+
+
+def _token_bytes(loaded: LoadedModel, block_size: int) -> int:
+    """What one token's keys and values take in one layer."""
+    text = loaded.text_model.config
+    number, size = loaded.dtype.itemsize, 0
+    if loaded.int8 and packs(text, block_size):
+        number, size = 2, 4  # whole numbers in 16 bits and their size (flash.py)
+    return int(2 * text.num_key_value_heads * (text.head_dim * number + size))
 
 
 def _budget(config: LocalEngineConfig, loaded: LoadedModel, wanted: float) -> float:

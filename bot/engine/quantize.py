@@ -33,28 +33,38 @@ def own_kernels() -> ModuleType | None:
     return None
 
 
-def in_8_bits(text_model: Any, head: Any) -> tuple[LeanGemma, Int8Linear]:
+def packs(config: Any, block_size: int) -> bool:
+    """Do a head and a block of K/V suit Parley's own attention?"""
+    fused = own_kernels()
+    return fused is not None and bool(fused.FusedGemma.can_run(config, block_size))
+
+
+def in_8_bits(text_model: Any, head: Any, block_size: int) -> tuple[LeanGemma, Int8Linear]:
     """The decoder layers and the LM head of a model for which `on_cpu` said yes."""
-    if (fused := own_kernels()) is not None:
-        return fused.FusedGemma(text_model), fused.FusedLinear(head.weight)
-    return LeanGemma(text_model, Int8Linear), Int8Linear(head.weight, single=False)
+    if (fused := own_kernels()) is None:
+        return LeanGemma(text_model, Int8Linear), Int8Linear(head.weight, single=False)
+    own = fused.FusedLinear
+    if packs(text_model.config, block_size):
+        return fused.FusedGemma(text_model), own(head.weight)
+    return LeanGemma(text_model, own), own(head.weight)
 
 
-def on_cpu(wanted: str, text_model: Any, say: Callable[[str], None]) -> bool:
+def on_cpu(wanted: str, config: Any, say: Callable[[str], None]) -> bool:
     """Whether the runner is to use 8 bits (int8.py).
 
     Args:
         wanted: "none", "int8", or "auto" (if it is possible, without a word if not).
+        config: the text model's.
         say: tells the operator.
     """
     if wanted == "none":
         return False
-    if LeanGemma.fits(text_model) and (own_kernels() or int8.works()):
+    if LeanGemma.fits(config) and (own_kernels() or int8.works()):
         return True
     if wanted == "int8":
         say(
             "PARLEY_QUANTIZE=int8: this CPU (or PyTorch) has no exact 8-bit kernels; "
-            f"the weights stay in {str(text_model.dtype).removeprefix('torch.')}"
+            "the weights stay as they are"
         )
     return False
 

@@ -16,7 +16,9 @@ from bot.engine.blocks import NULL, Group, KVBlocks, Table
 from bot.engine.graphs import DecodeGraphs, Outputs, Record
 from bot.engine.int8 import Int8Linear
 from bot.engine.lean import LeanGemma, MakeLinear
+from bot.engine.packed import PackedKV
 from bot.engine.quantize import in_8_bits
+from bot.engine.sampling import Draws, Sampler, begin
 from bot.engine.scheduler import Chunk, Sequence
 
 Features = Callable[[Sequence, str], torch.Tensor]
@@ -76,7 +78,7 @@ class ModelRunner:
         self.lean: LeanGemma | None = None
         weight = text_model.embed_tokens.weight
         if int8:
-            self.lean, self.head = in_8_bits(text_model, head)
+            self.lean, self.head = in_8_bits(text_model, head, blocks.block_size)
             text_model.layers = nn.ModuleList()
         elif lean is not None:
             self.lean = LeanGemma(text_model, lean)
@@ -132,6 +134,30 @@ class ModelRunner:
         return self._result(chunks, self.hidden(chunks, features))
 
     @torch.inference_mode()
+    def launch(
+        self, chunks: list[Chunk], samplers: list[Sampler], tokens: torch.Tensor | None
+    ) -> Draws | None:
+        """Begin a recorded decode step and its draws, without waiting for anything.
+
+        Args:
+            chunks: one token each.
+            samplers: all of which can draw in rows.
+            tokens: [n] int64 on the device, if they aren't known here yet.
+
+        Returns:
+            The draws; None if this step can't be a recorded one.
+        """
+        rows = self._rows(chunks)
+        if self.graphs is None or any(map(attention.sees_picture, rows)):
+            return None
+        known = [] if tokens is not None else [c.sequence.tokens[c.start] for c in chunks]
+        outputs = self.graphs.run(rows, known if tokens is None else tokens)
+        if outputs is None:
+            return None
+        hidden, logits = outputs
+        return begin(logits, samplers, good=torch.isfinite(hidden).all(-1))
+
+    @torch.inference_mode()
     def hidden(self, chunks: list[Chunk], features: Features) -> torch.Tensor:
         """The last hidden states [T, hidden] of chunks, decoding ones first, longest first."""
         embeds, positions = self._inputs(chunks, features)
@@ -185,8 +211,7 @@ class ModelRunner:
         """Empty pool, nothing published."""
         self.blocks.reset()
         for layer in self.layers:
-            layer.keys.zero_()
-            layer.values.zero_()
+            layer.empty()
 
     def _inputs(self, chunks: list[Chunk], features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings [T, hidden] and positions [T]."""
@@ -222,6 +247,8 @@ class ModelRunner:
         rows = self._rows(chunks)
         size = self.blocks.block_size
         groups = list(enumerate(self.blocks.groups))
+        if self.lean is not None and self.lean.packed:
+            return [attention.plan_packed(rows, at, group.window, size) for at, group in groups]
         if self.paged:
             device = self.model.embed_tokens.weight.device
             plans = [
@@ -258,22 +285,23 @@ class ModelRunner:
         logits, scale = self.logits(hidden[index])
         return StepResult(sequences, logits, broken, scale)
 
-    def _build_pool(self) -> list[LayerKV]:
-        layers = []
-        width = self.config.num_key_value_heads * self.config.head_dim
-        for window, like in self._layout:
-            number = group_of(self.blocks.groups, window)
-            layers.append(
-                LayerKV(
-                    self.step,
-                    number,
-                    self.config.num_key_value_heads,
-                    self.blocks.groups[number].pool.size,
-                    like,
-                    self.blocks.block_size,
-                    width,
-                )
-            )
+    def _build_pool(self) -> list[LayerKV] | list[PackedKV]:
+        heads, dim, size = (
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+            self.blocks.block_size,
+        )
+        groups = [group_of(self.blocks.groups, window) for window, _ in self._layout]
+        counts = [self.blocks.groups[group].pool.size for group in groups]
+        if self.lean is not None and self.lean.packed:
+            return [
+                PackedKV(self.step, group, heads, dim, count, size)
+                for group, count in zip(groups, counts, strict=True)
+            ]
+        layers = [
+            LayerKV(self.step, group, heads, count, like, size, heads * dim)
+            for group, count, (_, like) in zip(groups, counts, self._layout, strict=True)
+        ]
         if self.lean is None:  # transformers' layers find theirs by this name
             for module, pool in zip(self.model.layers, layers, strict=True):
                 module.self_attn.parley_kv = pool

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -65,6 +66,10 @@ class Sampler:
     def shortlist(self) -> int:
         """If the draw needs only the K largest logits, unchanged: K; else 0."""
         return 0 if self.greedy or self._seen is not None else self.params.top_k
+
+    def draws_in_rows(self, vocabulary: int) -> bool:
+        """Can its draws be made together with others' (`begin`), where the logits are?"""
+        return self.plain_greedy or 0 < self.shortlist < vocabulary
 
     def uniform(self) -> float:
         """The next of the sequence's own random numbers, 0 to below 1."""
@@ -145,9 +150,9 @@ def draw_rows(
         [s.params.temperature, s.params.top_p if s.params.top_p < 1 else 2.0, s.params.min_p]
         for s in samplers
     ]
-    settings = torch.tensor(columns, device=values.device)
+    settings = there(torch.tensor(columns), values)
     numbers = [[sampler.uniform()] for sampler in samplers]
-    uniform = torch.tensor(numbers, dtype=torch.float64, device=values.device)
+    uniform = there(torch.tensor(numbers, dtype=torch.float64), values)
     probs = torch.softmax(values.float() / settings[:, :1], -1)
     # Keep the fewest that reach top_p: those before which less than top_p has come.
     before = probs.cumsum(-1) - probs
@@ -158,39 +163,79 @@ def draw_rows(
     return tokens.gather(-1, index.clamp_max_(values.shape[1] - 1))[:, 0]
 
 
+def there(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The numbers on another tensor's device, without waiting for what that is busy with."""
+    return numbers.to(like.device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Tokens that are being drawn. `tokens` [n] int64, where the logits are."""
+
+    tokens: torch.Tensor
+    _copied: torch.Tensor  # [n, 2] int64 on the host: token, and whether it counts
+    _ready: torch.cuda.Event | None
+
+    def read(self) -> list[int | Exception]:
+        """Wait for them: each row's token, or why there is none."""
+        if self._ready is not None:
+            self._ready.synchronize()
+        return [
+            token if good else ArithmeticError("the model computed NaN or infinity")
+            for token, good in self._copied.tolist()
+        ]
+
+
+def begin(
+    logits: torch.Tensor,
+    samplers: Sequence[Sampler],
+    scale: torch.Tensor | None = None,
+    good: torch.Tensor | None = None,
+) -> Draws:
+    """Begin to draw the next token of every row of `logits` [n, V], all where the logits are.
+
+    Rows that can't be drawn so get the likeliest. `scale` [n, 1] is what the rows are still to be
+    multiplied by; the greedy choice doesn't need it. `good` [n] bool: rows that may count. One
+    copy brings everything to the host.
+    """
+    found = likeliest(logits)
+    counts = torch.isfinite(logits.gather(-1, found[:, None])[:, 0])
+    if good is not None:
+        counts &= good
+    shortlists: dict[int, list[int]] = {}
+    for row, sampler in enumerate(samplers):
+        if not sampler.plain_greedy and sampler.draws_in_rows(logits.shape[1]):
+            shortlists.setdefault(sampler.shortlist, []).append(row)
+    for size, rows in shortlists.items():
+        which = there(torch.tensor(rows), logits)
+        values, tokens = (logits if len(rows) == len(logits) else logits[which]).topk(size)
+        if scale is not None:
+            values = values * scale[which]
+        found[which] = draw_rows(values, tokens, [samplers[row] for row in rows])
+    both = torch.stack([found, counts.long()], 1)
+    if not both.is_cuda:
+        return Draws(found, both, None)
+    copied = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
+    copied.copy_(both, non_blocking=True)
+    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready.record()
+    return Draws(found, copied, ready)
+
+
 def sample(
     logits: torch.Tensor, samplers: Sequence[Sampler], scale: torch.Tensor | None = None
 ) -> list[int | Exception]:
     """The next token of every row of `logits` [n, V], or why there is none.
 
-    What a row gives depends on that row and its sampler alone. `scale` [n, 1] is what the rows are
-    still to be multiplied by; the greedy choice doesn't need it. What most rows want is computed
-    on the logits' device and copied to the host once.
+    What a row gives depends on that row and its sampler alone. `scale`: see `begin`.
     """
     if not samplers:
         return []
-    found = likeliest(logits)
-    finite = torch.isfinite(logits.gather(-1, found[:, None])[:, 0])
-    shortlists: dict[int, list[int]] = {}
-    alone: list[int] = []
+    drawn = begin(logits, samplers, scale).read()
     for row, sampler in enumerate(samplers):
-        if 0 < sampler.shortlist < logits.shape[1]:
-            shortlists.setdefault(sampler.shortlist, []).append(row)
-        elif not sampler.plain_greedy:
-            alone.append(row)
-    for size, rows in shortlists.items():
-        which = torch.tensor(rows, device=logits.device)
-        values, tokens = (logits if len(rows) == len(logits) else logits[which]).topk(size)
-        if scale is not None:
-            values = values * scale[which]
-        found[which] = draw_rows(values, tokens, [samplers[row] for row in rows])
-    drawn: list[int | Exception] = []
-    for token, good in torch.stack([found, finite.long()], 1).tolist():
-        drawn.append(token if good else ArithmeticError("the model computed NaN or infinity"))
-    for row in alone:
-        if not isinstance(drawn[row], Exception):
+        if not sampler.draws_in_rows(logits.shape[1]) and not isinstance(drawn[row], Exception):
             whole = logits[row] if scale is None else logits[row] * scale[row]
-            drawn[row] = _tried(samplers[row].draw, whole)
+            drawn[row] = _tried(sampler.draw, whole)
     return drawn
 
 

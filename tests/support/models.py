@@ -157,6 +157,16 @@ def tiny_text_model(seed: int = 0) -> Gemma3ForCausalLM:
     return model.eval()
 
 
+def flat_text_model(kv_heads: int) -> Any:
+    """A random Gemma 3 text model whose scores are small: attention hardly magnifies an error."""
+    config = text_config(len(tiny_tokenizer()), num_key_value_heads=kv_heads)
+    model = Gemma3ForCausalLM(config)
+    randomize(model, 0)
+    for layer in model.model.layers:
+        layer.self_attn.q_norm.weight.data.fill_(-0.9)
+    return model.eval().model
+
+
 @lru_cache(maxsize=4)
 def tiny_seeing_model(seed: int = 0) -> Gemma3ForConditionalGeneration:
     """A random Gemma 3 that sees, in float32 (as 4B and larger do): 4 soft tokens an image."""

@@ -29,6 +29,7 @@ from bot.engine.api import (
 )
 from bot.engine.batcher import LocalEngine
 from bot.engine.loading import LocalEngineConfig
+from bot.engine.quantize import own_kernels
 from bot.engine.runner import ModelRunner
 from tests.support import models
 from tests.support.engine import PICTURES
@@ -364,7 +365,9 @@ async def test_a_device_that_hangs_again_at_once_is_given_up(
         await engine.stop()
 
 
-@pytest.mark.skipif(not int8.works(), reason="this CPU has no exact 8-bit kernels")
+@pytest.mark.skipif(
+    not (own_kernels() or int8.works()), reason="this CPU has no exact 8-bit kernels"
+)
 async def test_int8_replies_are_the_same_alone_and_in_a_crowd(tmp_path: Path) -> None:
     folder = models.save_tiny(tmp_path, sees=True)
     engine = LocalEngine(config(folder, quantize="int8", ignore_eos=True))

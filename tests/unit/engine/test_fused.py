@@ -16,23 +16,30 @@ from hypothesis import strategies as st
 
 from bot import engine
 from bot.engine import int8, quantize
-from bot.engine.attention import GroupPlan, LayerKV, PrefillPart, Step
 from bot.engine.int8 import Int8Linear
 from bot.engine.lean import LeanGemma
 from tests.support import models
+from tests.support.layers import Layers
 
 fused: Any = quantize.own_kernels()
+
+
+def has(feature: str) -> bool:
+    """Can this CPU do that, in LLVM's words?"""
+    try:
+        from llvmlite import binding
+    except ImportError:
+        return False
+    return bool(binding.get_host_cpu_features().get(feature))
 
 
 def can_run() -> bool:
     """Has this machine all that the kernels need?"""
     try:
-        from llvmlite import binding
-
         ctypes.CDLL(None).GOMP_parallel  # noqa: B018
-    except (ImportError, AttributeError, TypeError, OSError):
+    except (AttributeError, TypeError, OSError):
         return False
-    return bool(binding.get_host_cpu_features().get("avx512vnni"))
+    return has("avx512vnni") or has("avx2")
 
 
 # Not where `own_kernels` finds none: kernels that are wrong would only skip their own tests.
@@ -61,7 +68,7 @@ def test_packing_holds_every_weight_and_nothing_else() -> None:
 
     weight = torch.arange(35 * 6).remainder(255).sub(127).to(torch.int8).view(35, 6)
     packed = kernels.pack(weight)
-    flat = packed.transpose(1, 2).reshape(64, 8).int()
+    flat = packed.transpose(1, 2).flatten(2).flatten(0, 1).int()
     assert torch.equal(flat[:35, :6] - 128, weight.int())
     assert not flat[35:].any()
     assert not flat[:, 6:].any()
@@ -115,10 +122,28 @@ def test_zeros_and_what_is_not_finite(count: int) -> None:
         assert torch.equal(found[1:], torch.zeros(count - 1, 32))
 
 
-def test_agrees_with_pytorch_kernels() -> None:
+class PlainLinear(Int8Linear):
+    """The same in whole numbers that float32 holds, on any machine."""
+
+    def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
+        self._whole = whole.float()
+
+    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = rows.abs().amax(-1, keepdim=True) / 127
+        return (rows / scale).round() @ self._whole.t() * self._scales, scale
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PlainLinear,
+        pytest.param(Int8Linear, marks=pytest.mark.skipif(not int8.works(), reason="not exact")),
+    ],
+)
+def test_agrees_with_other_kernels(other: type[Int8Linear]) -> None:
     """All but the rounding of a few halves."""
     weight, rows = drawn(3, 256, 640), drawn(4, 5, 640)
-    ours, theirs = fused.FusedLinear(weight)(rows), Int8Linear(weight)(rows)
+    ours, theirs = fused.FusedLinear(weight)(rows), other(weight)(rows)
     assert (ours - theirs).norm() / theirs.norm() < 2e-3
 
 
@@ -138,23 +163,21 @@ def test_threads_may_call_at_once() -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
-    """The same tiny model on our kernels and on PyTorch's."""
-    text_model = models.tiny_text_model().model
-    return fused.FusedGemma(text_model), LeanGemma(text_model, Int8Linear)
+    """The same tiny model on our kernels and on plain ones."""
+    text_model = models.flat_text_model(1)
+    return fused.FusedGemma(text_model), LeanGemma(text_model, PlainLinear)
 
 
-def run(model: Any, rows: torch.Tensor, first: int = 0) -> torch.Tensor:
+def layers(model: Any) -> Layers:
+    return Layers(model, [None] * len(model._layers))
+
+
+def run(model: Any, rows: torch.Tensor) -> torch.Tensor:
     """One prefill from nothing, in a pool of its own; each row sees those before it."""
-    step, layers, count = Step(), model._layers, len(rows)
-    plan = GroupPlan(torch.arange(16, 16 + count), [], [PrefillPart(0, count, None, None)])
-    step.begin([plan])
-    width = model._keys * model._dim
-    pools = [LayerKV(step, 0, model._keys, 8, torch.empty(0), 16, width) for _ in layers]
-    found: torch.Tensor = model.forward(rows, torch.arange(first, first + count), pools)
-    return found
+    alone = layers(model)
+    return alone.run((alone.text(rows), 0, len(rows)))[0]
 
 
-@pytest.mark.skipif(not int8.works(), reason="nothing to compare with")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_layers_agree_with_lean(pair: tuple[Any, Any], count: int, threads: int) -> None:
@@ -172,44 +195,28 @@ def test_layers_agree_with_lean(pair: tuple[Any, Any], count: int, threads: int)
 def test_layers_give_a_row_the_same_bits_in_any_company(
     pair: tuple[Any, Any], seed: int, count: int, threads: int
 ) -> None:
-    """Every row attends to itself alone here, so that only the rest could mix rows up."""
+    """First rows of texts: each sees itself alone, so that only the rest could mix rows up."""
     model = pair[0]
-    rows = drawn(seed, count, model._norm.shape[0])
-
-    def alone_each(some: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        pools = [_OwnValues() for _ in model._layers]
-        found: torch.Tensor = model.forward(some, positions, pools)
-        return found
-
+    rows = drawn(seed, count, 1, model._norm.shape[0])
     torch.set_num_threads(threads)
-    together = alone_each(rows, torch.arange(count))
+    crowd = layers(model)
+    together = crowd.run(*((crowd.text(row), 0, 1) for row in rows))
     for at in {0, count // 2, count - 1}:
-        one = alone_each(rows[at : at + 1], torch.tensor([at]))
-        assert torch.equal(one[0], together[at])
+        assert torch.equal(run(model, rows[at]), together[at])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_layers_carry_on_what_is_not_finite(pair: tuple[Any, Any], bad: float) -> None:
     """The runner finds a broken sequence by its last hidden states."""
     model = pair[0]
-    rows = drawn(1, 3, model._norm.shape[0])
-    good = model.forward(rows, torch.arange(3), [_OwnValues() for _ in model._layers])
-    rows[1, 2] = bad
-    found = model.forward(rows, torch.arange(3), [_OwnValues() for _ in model._layers])
+    rows = drawn(1, 3, 1, model._norm.shape[0])
+    good = [run(model, row) for row in rows]
+    rows[1, 0, 2] = bad
+    crowd = layers(model)
+    found = crowd.run(*((crowd.text(row), 0, 1) for row in rows))
     assert not torch.isfinite(found[1]).all()
-    assert torch.equal(found[[0, 2]], good[[0, 2]])
-
-
-class _OwnValues:
-    """Stands in for a layer's pool: attention of a row to itself gives its own values."""
-
-    dtype = torch.bfloat16
-
-    def attend(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        mixed = queries + keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)
-        return mixed + values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
+    assert torch.equal(found[0], good[0])
+    assert torch.equal(found[2], good[2])
 
 
 def test_without_numba_the_operator_is_told_why(

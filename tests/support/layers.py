@@ -1,0 +1,72 @@
+"""Drives the decoder layers of a model by hand: sequences of embeddings over a K/V pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bot.engine.attention import LayerKV, Row, Step, plan_group, plan_packed
+from bot.engine.blocks import Group, KVBlocks, Pool, Table
+from bot.engine.packed import PackedKV
+from bot.engine.prompt import ImageSpan
+
+
+@dataclass
+class Text:
+    """A sequence: `embeds` [n, hidden]."""
+
+    embeds: torch.Tensor
+    table: Table
+    spans: tuple[ImageSpan, ...] = ()
+
+
+class Layers:
+    """A `LeanGemma` (or one on kernels) with a pool of its own.
+
+    Args:
+        windows: of its layers, None where a layer sees everything.
+    """
+
+    def __init__(
+        self, model: Any, windows: Sequence[int | None], *, size: int = 16, blocks: int = 64
+    ) -> None:
+        self.model = model
+        groups = tuple(Group(window, Pool(blocks)) for window in dict.fromkeys(windows))
+        self.blocks = KVBlocks(size, groups)
+        self.step = Step()
+        numbers = {group.window: at for at, group in enumerate(groups)}
+        heads, dim = model._keys, model._dim
+        self.pools: list[Any] = [
+            PackedKV(self.step, numbers[window], heads, dim, blocks, size)
+            if model.packed
+            else LayerKV(
+                self.step, numbers[window], heads, blocks, torch.empty(0), size, heads * dim
+            )
+            for window in windows
+        ]
+
+    def text(self, embeds: torch.Tensor, spans: tuple[ImageSpan, ...] = ()) -> Text:
+        """A new sequence with room for all of it."""
+        table = self.blocks.table()
+        assert self.blocks.reserve(table, len(embeds))
+        return Text(embeds, table, spans)
+
+    def run(self, *parts: tuple[Text, int, int]) -> list[torch.Tensor]:
+        """One step over rows `start` to `end` of some texts: their last hidden states."""
+        order = sorted(
+            range(len(parts)), key=lambda at: (parts[at][2] - parts[at][1] > 1, -parts[at][2])
+        )
+        asked, parts = len(parts), tuple(parts[at] for at in order)
+        rows = [Row(text.table, text.spans, start, end - start) for text, start, end in parts]
+        plan = plan_packed if self.model.packed else plan_group
+        groups = enumerate(self.blocks.groups)
+        size = self.blocks.block_size
+        self.step.begin([plan(rows, at, group.window, size) for at, group in groups])
+        embeds = torch.cat([text.embeds[start:end] for text, start, end in parts])
+        positions = torch.cat([torch.arange(start, end) for _, start, end in parts])
+        found = self.model.forward(embeds, positions, self.pools)
+        split = torch.split(found, [end - start for _, start, end in parts])
+        return [split[order.index(at)] for at in range(asked)]
