@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
 from threading import Condition
 
 import torch
 
+from bot.engine import ahead
+from bot.engine.ahead import Flight
 from bot.engine.api import (
     FinishReason,
     GenerationFailed,
@@ -18,8 +19,8 @@ from bot.engine.api import (
     Queued,
     Snapshot,
 )
-from bot.engine.memory import out_of_memory
 from bot.engine.pace import Pace
+from bot.engine.passes import passes
 from bot.engine.request import Outbox, Rate, Request
 from bot.engine.runner import ModelRunner, StepResult
 from bot.engine.sampling import sample
@@ -28,9 +29,6 @@ from bot.engine.vision import Vision
 from bot.engine.watchdog import Abandoned, Guard
 
 log = logging.getLogger(__name__)
-
-
-_Pass = tuple[list[Chunk], StepResult | None, int]
 
 
 class Worker:
@@ -60,6 +58,8 @@ class Worker:
         self._stopping = False
         self._guard = Guard()
         self._step_of: list[Chunk] = []
+        self._flight: Flight | None = None  # a step begun and not waited for
+        self._landed = 0.0  # when the last of them had ended
         self._pace = Pace(scheduler.step_tokens)
         scheduler.prefill_limit = self._pace.limit
         self._out = Outbox()
@@ -214,6 +214,9 @@ class Worker:
         self.scheduler.add(sequence, request.share)
 
     def _step(self) -> None:
+        if self._flight is not None:
+            self._land(self._flight)
+            return
         chunks = self.scheduler.schedule()
         self._tell_places()
         if not chunks:
@@ -223,10 +226,12 @@ class Worker:
             request = self._requests[chunk.sequence]
             request.started = request.started or now
         self._step_of = chunks
+        if self._take_off(chunks):
+            return
         chunks = self._look(chunks)
         began = time.perf_counter()
         full = 0  # sequences of the largest pass that ran out of memory
-        for done, result, failed in self._forward(chunks):
+        for done, result, failed in passes(self._forward, chunks, self._fail):
             full = max(full, failed)
             if result is None:
                 continue
@@ -244,48 +249,62 @@ class Worker:
         prefilled = sum(chunk.count for chunk in chunks) - decoding
         self._pace.note(decoding, prefilled, time.perf_counter() - began)
 
-    def _forward(self, chunks: list[Chunk]) -> Iterator[_Pass]:
-        """One pass; if it raises, halves are tried until those who are to blame are alone.
-
-        Yields:
-            What was computed, its result, and how many sequences were too many for the memory.
-        """
-        if not chunks:
-            return
+    def _take_off(self, chunks: list[Chunk], before: Flight | None = None) -> bool:
+        """Begin a decode step that need not be waited for, if it is one (ahead.py)."""
+        samplers = [self._requests[chunk.sequence].sampler for chunk in chunks]
         try:
             with self._guard:
-                result = self.runner.forward(chunks, self._features)
+                self._flight = ahead.take_off(self.runner, chunks, samplers, before)
         except Exception as error:
-            log.warning("a step of %d sequences failed: %s", len(chunks), error)
-            no_memory = out_of_memory(error)
-            if no_memory and torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if len(chunks) == 1:
-                shorter = chunks[0].half() if no_memory else None
-                if shorter is None:
-                    self._fail(chunks[0].sequence, error)
-                else:
-                    yield from self._forward([shorter])
-                return
-            if no_memory:
-                yield [], None, len(chunks)
-            half = len(chunks) // 2
-            yield from self._forward(chunks[:half])
-            yield from self._forward(chunks[half:])
-        else:
-            yield chunks, result, 0
+            log.warning("a step of %d sequences could not be begun: %s", len(chunks), error)
+        return self._flight is not None
+
+    def _land(self, flight: Flight) -> None:
+        """Begin the step after the one under way, then wait for that and hand its tokens out."""
+        self._flight = None
+        self._step_of = flight.chunks
+        if chunks := ahead.following(self.scheduler, flight, self._max_context):
+            self._take_off(chunks, flight)
+        drawn: list[int | Exception]
+        try:
+            with self._guard:
+                drawn = flight.draws.read()
+        except Exception as error:
+            drawn = [error] * len(flight.chunks)
+        now = time.perf_counter()
+        self._steps += 1
+        # Who was cancelled meanwhile, or ended in the step before, has no part in it any more.
+        there = [
+            (chunk, token)
+            for chunk, token in zip(flight.chunks, drawn, strict=True)
+            if chunk.sequence in self._requests
+        ]
+        self.scheduler.settle([chunk for chunk, token in there if isinstance(token, int)])
+        self._hand_out([(chunk.sequence, token) for chunk, token in there])
+        self.scheduler.recover()
+        self._pace.note(len(flight.chunks), 0, now - max(flight.began, self._landed))
+        self._landed = now
+
+    def _forward(self, chunks: list[Chunk]) -> StepResult:
+        with self._guard:
+            return self.runner.forward(chunks, self._features)
 
     def _sample(self, result: StepResult) -> None:
         if not result.sequences:
             return
-        requests = [self._requests[sequence] for sequence in result.sequences]
+        samplers = [self._requests[sequence].sampler for sequence in result.sequences]
         with self._guard:
-            drawn = sample(result.logits, [r.sampler for r in requests], result.scale)
+            drawn = sample(result.logits, samplers, result.scale)
+        self._hand_out(list(zip(result.sequences, drawn, strict=True)))
+
+    def _hand_out(self, drawn: list[tuple[Sequence, int | Exception]]) -> None:
+        """Give sequences the tokens that were drawn for them, or fail them."""
         now = time.perf_counter()
-        for request, sequence, token in zip(requests, result.sequences, drawn, strict=True):
+        for sequence, token in drawn:
             if isinstance(token, Exception):
                 self._fail(sequence, token)
                 continue
+            request = self._requests[sequence]
             request.first_token = request.first_token or now
             self._take(request, token)
         self._generated += len(drawn)
@@ -361,6 +380,7 @@ class Worker:
             request.done = True
             self._out.put(request, GenerationFailed(f"{type(error).__name__}: {error}"))
         self._requests.clear()
+        self._flight = None
 
     def _reset(self) -> bool:
         """An empty pool and line; False if not even that works (the device is lost)."""
