@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 QUESTION = "Hello! Who are you, and what can you do for us?"
 MAX_TOKENS = 256
+SHARE = 0.25  # of the machine, beside a reply that somebody waits for
 MAX_QUESTION = 2_000  # characters
 
 
@@ -53,6 +54,7 @@ class Preview:
             drawn,
             owner=f"{key.platform}/{key.workspace}/{user}",
             conversation=f"{key} (preview of {user})",
+            share=SHARE,
         )
         pieces: list[str] = []
         async for item in stream:

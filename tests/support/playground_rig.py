@@ -76,6 +76,7 @@ class PacedEngine:
         *,
         owner: str,
         conversation: str,
+        share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
         prompt = 40 + self.count_tokens(messages)
         number = self.total = self.total + 1

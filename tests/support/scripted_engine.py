@@ -31,6 +31,7 @@ class Request:
     sampling: SamplingParams
     owner: str
     conversation: str
+    share: float = 1.0
     closed: bool = False
     written: int = 0
     items: asyncio.Queue[StreamItem | Exception] = field(default_factory=asyncio.Queue)
@@ -84,10 +85,11 @@ class ScriptedEngine:
         *,
         owner: str,
         conversation: str,
+        share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
         if self.refuse_with is not None:
             raise self.refuse_with
-        request = Request(messages, sampling, owner, conversation)
+        request = Request(messages, sampling, owner, conversation, share)
         self.requests.append(request)
         if self.auto is not None:
             request.write(self.auto)

@@ -50,6 +50,7 @@ class ParrotEngine:
         *,
         owner: str,
         conversation: str,
+        share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
         said = " ".join(part.text for part in messages[-1].parts if _is_text(part))
         if "fail" in said:

@@ -143,6 +143,7 @@ async def test_a_preview_answers_and_leaves_no_trace(rig: Rig) -> None:
     request = rig.engine.requests[0]
     assert prompt_text(request.messages) == "Be a pirate.\nWho are you?"
     assert request.sampling.top_k == 1
+    assert request.share < 1  # replies go before
     assert await persona(rig) == before
     assert rig.store.turns == {}
     assert rig.store.entries == []
