@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from bot.bench.systems.base import Setup
 from bot.engine.api import Message
+from bot.engine.loading import quickest_on_cpu
 from bot.engine.prompt import Prompt
 from bot.engine.tokenizer import ChatTokenizer, ImageTokens
 
@@ -47,7 +48,9 @@ class TransformersModel:
             transformers.Gemma3ForConditionalGeneration if sees else transformers.Gemma3ForCausalLM
         )
         device = {} if setup.device == "cpu" else {"device_map": {"": setup.device}}
-        dtype = _DTYPES.get(setup.dtype, torch.bfloat16)
+        # Parley's weights may be in 8 bits: then what is quickest here.
+        quick = quickest_on_cpu() if setup.device == "cpu" else torch.bfloat16
+        dtype = _DTYPES.get(setup.dtype, quick)
         self.model: Any = family.from_pretrained(setup.folder, dtype=dtype, **device).eval()
         self._processor = AutoImageProcessor.from_pretrained(setup.folder) if sees else None
 
