@@ -21,7 +21,7 @@ _PAGE = 256  # tokens; the library's default
 
 
 class ContinuousBatching:
-    """The manager with its defaults, except for the cache: sized for the workload, twice over.
+    """The manager with its defaults, except for the cache: all conversations at full length.
 
     (Its own choice is 60 % of the machine's memory, which several systems can't take at once.)
     """
@@ -48,7 +48,7 @@ class ContinuousBatching:
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
             continuous_batching_config=ContinuousBatchingConfig(
                 page_size=_PAGE,
-                num_blocks=2 * pages,
+                num_blocks=pages,
                 max_requests_per_batch=room.conversations,
                 auto_switch_to_flash=torch.cuda.is_available(),
             ),
