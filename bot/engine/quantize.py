@@ -29,7 +29,7 @@ def own_kernels() -> ModuleType | None:
         reason = "they are not exact here"
     except Exception as error:  # whatever numba, LLVM or the loader may say: there is another way
         reason = str(error)
-    log.info("8 bits run on PyTorch's kernels, at about half the speed of Parley's own: %s", reason)
+    log.info("Parley's own 8-bit kernels can't run here, what serves instead is slower: %s", reason)
     return None
 
 
