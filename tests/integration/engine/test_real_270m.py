@@ -33,15 +33,17 @@ def test_real_model_in_text() -> None:
     torch.set_num_threads(2)
     folder = models.gemma_folder()
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = ChatTokenizer(models.gemma_tokenizer(), None, model.config.vocab_size)
+    text_model = getattr(model.model, "language_model", model.model)  # the demo sees
+    config = model.config.get_text_config()
+    tokenizer = ChatTokenizer(models.gemma_tokenizer(), None, config.vocab_size)
     prompts = [tokenizer.prompt([Message("user", (Text(text),))]) for text in ASKED]
     want = [reference(model, list(prompt.ids)) for prompt in prompts]
 
-    window = model.config.sliding_window
+    window = config.sliding_window
     assert len(prompts[1].ids) > window
     blocks = KVBlocks(16, (Group(None, Pool(300)), Group(window, Pool(200))), step_tokens=256)
     scheduler = Scheduler(blocks, max_running=4, step_tokens=256)
-    runner = ModelRunner(model.model, model.lm_head, blocks, None)
+    runner = ModelRunner(text_model, model.lm_head, blocks, None)
     sequences = [Sequence("a", list(p.ids), (), NEW, blocks.table(), len(p.ids)) for p in prompts]
     joins = {0: [0, 1], 2: [2], 6: [3, 4]}
     step = 0
