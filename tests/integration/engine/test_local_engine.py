@@ -406,6 +406,7 @@ async def test_nan_fails_only_its_own_and_does_not_spread(
     else:
         forward = runner.forward
 
+        @torch.inference_mode()
         def spoiled_logits(chunks: Any, features: Any) -> Any:
             result = forward(chunks, features)
             for row, sequence in enumerate(result.sequences):
@@ -425,6 +426,43 @@ async def test_nan_fails_only_its_own_and_does_not_spread(
     monkeypatch.undo()
     assert said(await items(engine, "good and bad"))[2].reason == "length"
     await settled(engine)
+
+
+async def test_nobody_goes_on_from_where_a_reply_failed(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last block was zeroed: whoever begins with the same tokens computes them anew."""
+    runner = engine._running.worker.runner
+    ids = said(await items(engine, "good and bad"))[1]
+    runner.reset()
+    forward = runner.forward
+
+    @torch.inference_mode()
+    def spoiled(chunks: Any, features: Any) -> Any:
+        result = forward(chunks, features)
+        for row, sequence in enumerate(result.sequences):
+            if sequence.generated == 2:
+                result.logits[row] = float("nan")
+        return result
+
+    monkeypatch.setattr(runner, "forward", spoiled)
+    with pytest.raises(GenerationFailed, match="NaN"):
+        await items(engine, "good and bad")
+    monkeypatch.undo()
+    asked = [
+        user("good and bad"),
+        Message("assistant", (Text("so far", token_ids=ids[:2]),)),
+        user("and now?"),
+    ]
+
+    async def answer() -> tuple[int, ...]:
+        stream = engine.stream(asked, GREEDY, owner="a", conversation="c")
+        return said([item async for item in stream])[1]
+
+    after = await answer()
+    await settled(engine)
+    runner.reset()
+    assert after == await answer()
 
 
 async def test_broken_bookkeeping_fails_all_but_the_engine_goes_on(
