@@ -45,6 +45,8 @@ def take_off(
     """
     if runner.graphs is None or any(chunk.count > 1 for chunk in chunks):
         return None
+    if before is None and not all(chunk.samples for chunk in chunks):  # a prompt's, of one token
+        return None
     if not all(sampler.draws_in_rows(runner.config.vocab_size) for sampler in samplers):
         return None
     tokens = None

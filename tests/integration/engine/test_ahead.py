@@ -92,6 +92,22 @@ async def test_replies_are_the_same(
     await settled(engine)
 
 
+async def test_a_prompt_read_token_by_token_gives_nothing_before_its_end(
+    engine: LocalEngine, flights: list[tuple[Flight, Flight | None]]
+) -> None:
+    """A chunk of one token looks like a decode step, and is none."""
+    short = SamplingParams(temperature=0, max_new_tokens=12)
+    wanted = [said(await items(engine, saying, sampling=short))[1] for saying in SAYINGS[:3]]
+    record(engine)
+    worker = engine._running.worker
+    worker.runner.reset()
+    worker.scheduler.prefill_limit = lambda _decoding, _usual: 1
+    found = [said(await items(engine, saying, sampling=short))[1] for saying in SAYINGS[:3]]
+    assert found == wanted
+    assert flights
+    await settled(engine)
+
+
 async def test_who_ended_has_no_part_in_what_was_begun(
     engine: LocalEngine,
     flights: list[tuple[Flight, Flight | None]],
