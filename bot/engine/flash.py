@@ -7,7 +7,7 @@ instructions for it twice as long. In the pool lie together what one instruction
 
     keys    int16 [blocks, kv_heads, size / 16, dim / 2, 16, 2]   two dimensions of 16 tokens
     values  int16 [blocks, kv_heads, size / 2, dim, 2]            two tokens of a dimension
-    sizes   float32 [2, blocks, kv_heads, size]                   of keys, of values
+    sizes   float32 [blocks, kv_heads, size]                      of keys, and of values
 
 Some rows of one sequence (a tile) are attended at once; the heads that share keys count as rows.
 For 64 keys at a time the scores are made and turned into weights, and the weighted values are
@@ -302,6 +302,7 @@ def _weigh(
 
 
 def _splat_flag(b: Any, flag: Any) -> Any:
+    """A vector of one truth value."""
     words = splat(b, b.zext(flag, _WORD), WORDS)
     return b.icmp_signed("!=", words, ir.Constant(WORDS, [0] * LANES))
 
@@ -366,9 +367,9 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
                 seen = _floats(scores + 4 * row * KEYS, KEYS)
                 seen[: max(since, 0)] = _LEAST
                 seen[min(until, KEYS) :] = _LEAST
-                mine_size = _floats(query_sizes, padded)[row]
-                _weigh(scores + 4 * row * KEYS, mine_size, state[0], value_sizes, mine, news)
-                top, total, mine_size = _floats(news, 3)
+                query_size = _floats(query_sizes, padded)[row]
+                _weigh(scores + 4 * row * KEYS, query_size, state[0], value_sizes, mine, news)
+                top, total, weight_size = _floats(news, 3)
                 if top != state[0]:
                     x = state[0] - top  # at first infinity below
                     shrunk = exp(x) if x > _FAR else _ZERO
@@ -377,7 +378,7 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
                         before[i] *= shrunk
                     state[0], state[1] = top, state[1] * shrunk
                 state[1] += total
-                _floats(weight_sizes, padded)[row] = mine_size
+                _floats(weight_sizes, padded)[row] = weight_size
             else:
                 _shorts(mine, KEYS)[:] = 0
                 _floats(weight_sizes, padded)[row] = _ZERO

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -20,20 +19,12 @@ from bot.engine.packed import QUERIES, PackedKV, PackedPlan
 from bot.engine.prompt import ImageSpan
 from bot.engine.quantize import own_kernels
 from tests.support import models
+from tests.support.kernels import PlainLinear, can_run, drawn, inference  # noqa: F401
 from tests.support.layers import Layers
-from tests.unit.engine.test_fused import PlainLinear, can_run, drawn
 
 fused: Any = own_kernels()
 pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
 WINDOW = 40
-
-
-@pytest.fixture(autouse=True)
-def inference() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(threads)
 
 
 class Attention:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,27 +17,10 @@ from bot.engine import int8, quantize
 from bot.engine.int8 import Int8Linear
 from bot.engine.lean import LeanGemma
 from tests.support import models
+from tests.support.kernels import PlainLinear, can_run, drawn, inference  # noqa: F401
 from tests.support.layers import Layers
 
 fused: Any = quantize.own_kernels()
-
-
-def has(feature: str) -> bool:
-    """Can this CPU do that, in LLVM's words?"""
-    try:
-        from llvmlite import binding
-    except ImportError:
-        return False
-    return bool(binding.get_host_cpu_features().get(feature))
-
-
-def can_run() -> bool:
-    """Has this machine all that the kernels need?"""
-    try:
-        ctypes.CDLL(None).GOMP_parallel  # noqa: B018
-    except (AttributeError, TypeError, OSError):
-        return False
-    return has("avx512vnni") or has("avx2")
 
 
 # Not where `own_kernels` finds none: kernels that are wrong would only skip their own tests.
@@ -48,18 +29,6 @@ pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run th
 
 def test_where_they_can_run_they_do() -> None:
     assert fused is not None
-
-
-@pytest.fixture(autouse=True)
-def inference() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(threads)
-
-
-def drawn(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_packing_holds_every_weight_and_nothing_else() -> None:
@@ -120,17 +89,6 @@ def test_zeros_and_what_is_not_finite(count: int) -> None:
         found = linear(rows)
         assert not torch.isfinite(found[0]).any()
         assert torch.equal(found[1:], torch.zeros(count - 1, 32))
-
-
-class PlainLinear(Int8Linear):
-    """The same in whole numbers that float32 holds, on any machine."""
-
-    def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
-        self._whole = whole.float()
-
-    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = rows.abs().amax(-1, keepdim=True) / 127
-        return (rows / scale).round() @ self._whole.t() * self._scales, scale
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.engine.test_fused import can_run, has
+from tests.support.kernels import can_run, has
 
 pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
 AVX2 = "+sse4.2,+popcnt,+cx16,+avx,+avx2,+fma,+bmi,+bmi2"
