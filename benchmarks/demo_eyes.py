@@ -30,7 +30,7 @@ from bot.demo.eyes.scene import Scene
 from bot.demo.prepare import default_cache_dir, ensure_demo_model
 from bot.engine.api import Delta, Finish, Image, Message, SamplingParams, Text
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 
 from . import demo_pictures
 

@@ -16,24 +16,24 @@ from typing import Any, Self
 from aiohttp import web
 
 from bot.config import Settings, SettingsError
-from bot.core import commands
+from bot.core.commands import parsing
 from bot.core.ports import ReplyTarget
 from bot.core.records import Mode
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.demo.prepare import ensure_demo_model
 from bot.engine.api import SamplingParams
 from bot.engine.batcher import LocalEngine
-from bot.engine.crops import PanAndScan
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
+from bot.engine.text.pan_and_scan import PanAndScan
 from bot.media.hosts import parse_extra_hosts
 from bot.media.limits import FileLimits
 from bot.media.reader import MediaReader
 from bot.ops import doctor, health
-from bot.platforms import terminal
 from bot.platforms.base import Adapter, CanPause, HasRoutes
-from bot.platforms.playground.playground import Playground
-from bot.platforms.terminal import TerminalChat
+from bot.platforms.playground.adapter import Playground
+from bot.platforms.terminal.adapter import PLATFORM as TERMINAL
+from bot.platforms.terminal.adapter import TerminalChat
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
@@ -231,9 +231,9 @@ async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:
 async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
     """Talk in the terminal; returns the exit code."""
     async with App(settings) as app:
-        chat = TerminalChat(app.service.handle, commands.complete, name=name, forget_first=new)
+        chat = TerminalChat(app.service.handle, parsing.complete, name=name, forget_first=new)
         try:
-            await app.start({terminal.PLATFORM: chat})
+            await app.start({TERMINAL: chat})
             say("ready")
             return await chat.run()
         finally:

@@ -22,7 +22,7 @@ from bot.bench.errors import BenchFailed
 from bot.bench.runner import machine
 from bot.bench.systems import PARLEY
 from bot.bench.systems.base import Setup
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 
 LOSS = "loss"  # the workload's name
 DEMO = "demo"
@@ -141,7 +141,7 @@ def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
     """
     import torch
 
-    from bot.engine.scheduler import Sequence as Reply
+    from bot.engine.schedule.scheduler import Sequence as Reply
 
     total, count = 0.0, 0
     todo: dict[Reply, Sequence[int]] = {}

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 
 from bot.core.events import Attachment
-from bot.core.labels import megabytes, one_line
 from bot.core.ports import BadImage, FileReader, Store
 from bot.core.records import FileContent
-from bot.core.settings import ServiceSettings
+from bot.core.safe_names import megabytes, one_line
+from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 

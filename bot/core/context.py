@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
-from bot.core import labels
+from bot.core import safe_names
 from bot.core.excerpts import excerpt_within
 from bot.core.records import StoredAttachment, Turn, UserMessage
 from bot.engine.api import Image, Message, Part, Text
@@ -66,7 +66,7 @@ def build(
     Raises:
         TurnTooLong: persona and turn alone are over the budget.
     """
-    names = labels.speakers([*transcript, turn])
+    names = safe_names.speakers([*transcript, turn])
     files = _file_texts([*transcript, turn], count_tokens, budget)
     renderer = _Renderer(names if len(names) > 1 else {}, pictures, files)
     own = [attachment for message in turn.messages for attachment in message.attachments]
@@ -177,14 +177,14 @@ class _Renderer:
                 if text is not None:
                     lines.append(_fenced(attachment, text))
                 elif attachment.digest is not None:
-                    lines.append(f"[image: {labels.file_name(attachment.name)}]")
+                    lines.append(f"[image: {safe_names.file_name(attachment.name)}]")
                 else:
-                    problem = labels.one_line(attachment.problem or "not read", 80)
-                    bad.setdefault(problem, []).append(labels.file_name(attachment.name))
+                    problem = safe_names.one_line(attachment.problem or "not read", 80)
+                    bad.setdefault(problem, []).append(safe_names.file_name(attachment.name))
                 continue
             number = numbers.get(attachment.id)
             if number is not None:
-                parts.append(Text(f"Picture {number} ({labels.file_name(attachment.name)}):"))
+                parts.append(Text(f"Picture {number} ({safe_names.file_name(attachment.name)}):"))
             parts.append(image)
         lines += starmap(_unread, bad.items())
         if message.text.strip():
@@ -225,9 +225,9 @@ def _fenced(attachment: StoredAttachment, text: str) -> str:
     """A file's text under its name, in a fence that nothing in it can close."""
     longest = max(map(len, _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"File {labels.file_name(attachment.name)}:\n{fence}\n{text}\n{fence}"
+    return f"File {safe_names.file_name(attachment.name)}:\n{fence}\n{text}\n{fence}"
 
 
 def _unread(problem: str, names: Sequence[str]) -> str:
     """A marker for files that have the same problem."""
-    return f"[file{'s' if len(names) > 1 else ''}: {labels.some(names)} ({problem})]"
+    return f"[file{'s' if len(names) > 1 else ''}: {safe_names.some(names)} ({problem})]"

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from bot.core.access import require_reset
 from bot.core.events import Author, ThreadKey
 from bot.core.failures import new_reference
+from bot.core.guarded_sink import GuardedSink, SinkFailed
 from bot.core.records import Change, Turn, TurnState
 from bot.core.replies import Answering, Interrupt, Reply
-from bot.core.sinks import GuardedSink, SinkFailed
 
 logger = logging.getLogger(__name__)
 

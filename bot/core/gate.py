@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.core.commands import is_command
+from bot.core.commands.parsing import is_command
 from bot.core.events import MessageReceived, ThreadKey
 from bot.core.records import Mode as Mode
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from bot.core import notes
 from bot.core.attachments import AttachmentLoader
-from bot.core.commands import is_command
+from bot.core.commands.parsing import is_command
 from bot.core.events import Earlier, PastMessage, ThreadKey
 from bot.core.failures import new_reference
 from bot.core.ports import Store
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from bot.core.labels import file_name, one_line, some
 from bot.core.records import Turn
+from bot.core.safe_names import file_name, one_line, some
 
 AT_LENGTH = "This is as long as a reply may be; ask me to go on if it stops short."
 RESTARTING = "I am being restarted and will answer this again in a moment."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core import channels, library, personas
+from bot.core import persona_library, personas, scoped_settings
 from bot.core.events import ThreadKey
 from bot.core.ports import Store
 from bot.core.records import ChannelSettings, LibraryPersona, Turn, WorkspaceOverview
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 
 USAGE_DAYS = 30
 AUDIT_ENTRIES = 10
@@ -28,11 +28,11 @@ class Overview:
 
     async def library(self, key: ThreadKey) -> list[LibraryPersona]:
         """The personas that can be taken in a workspace: the built-in ones, then its own."""
-        return await library.personas_of(self._store, key)
+        return await persona_library.personas_of(self._store, key)
 
     async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
         """The settings that count at a place; none is None."""
-        return (await channels.resolve(self._store, key, self._settings)).settings
+        return (await scoped_settings.resolve(self._store, key, self._settings)).settings
 
     async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
         """A workspace at a glance, for its admins."""

@@ -9,7 +9,7 @@ from bot.core import failures, notes, sampling
 from bot.core.events import ThreadKey
 from bot.core.ports import CommandReply
 from bot.core.records import SamplingOverrides
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Delta, Engine, EngineStopped, Finish, Message, Text
 
 logger = logging.getLogger(__name__)

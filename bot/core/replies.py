@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from bot.core import channels, failures, notes, personas, sampling
+from bot.core import failures, notes, personas, sampling, scoped_settings
 from bot.core.context import Context, build
 from bot.core.generation import Generation
+from bot.core.guarded_sink import GuardedSink, SinkFailed
 from bot.core.pictures import PictureLimits, limit_to_context, load_pictures
 from bot.core.ports import FinishedReply, ReplyTarget, Store
 from bot.core.records import Turn, TurnState, TurnUsage
-from bot.core.settings import ServiceSettings
-from bot.core.sinks import GuardedSink, SinkFailed
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Engine, EngineStopped, Image, Queued, SamplingParams
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Reply:
     async def _prompt(self, turn: Turn) -> _Prompt:
         store, engine, settings = self._with.store, self._with.engine, self._with.settings
         persona = await personas.resolve(store, turn.key, settings.persona)
-        place = await channels.resolve(store, turn.key, settings)
+        place = await scoped_settings.resolve(store, turn.key, settings)
         drawn = sampling.effective(
             settings, persona.sampling, engine.info.max_context, another=self._another
         )

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
-from bot.core import channels
+from bot.core import scoped_settings
 from bot.core.ports import Store
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Retention:
             return 0
         deleted = 0
         for key in await self._store.conversations_before(now - timedelta(days=shortest)):
-            place = await channels.resolve(self._store, key, self._settings)
+            place = await scoped_settings.resolve(self._store, key, self._settings)
             if place.retention_days:
                 before = now - timedelta(days=place.retention_days)
                 deleted += await self._store.delete_turns(key, before)

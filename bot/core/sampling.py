@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bot.core import personas
 from bot.core.records import SamplingOverrides
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import SamplingParams
 
 

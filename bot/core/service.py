@@ -8,10 +8,11 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import assert_never
 
-from bot.core import channels, commands, notes, personas
+from bot.core import notes, personas, scoped_settings
 from bot.core.access import NotAllowed, require_control
 from bot.core.attachments import LOST, AttachmentLoader
-from bot.core.command_actions import CommandActions
+from bot.core.commands import parsing
+from bot.core.commands.actions import CommandActions
 from bot.core.conversations import Acceptance, Conversations
 from bot.core.events import (
     CommandInvoked,
@@ -38,7 +39,7 @@ from bot.core.records import (
 )
 from bot.core.replies import Answering
 from bot.core.retention import Retention
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Engine
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Service:
     async def _message(self, event: MessageReceived) -> CommandReply | None:
         if event.author.is_self:
             return None  # decided without a look at the database: there are many of these
-        place = await channels.resolve(self._store, event.key, self._settings)
+        place = await scoped_settings.resolve(self._store, event.key, self._settings)
         in_thread = bool(event.key.thread) and await self._store.has_conversation(event.key)
         decision = decide(event, GateFacts(in_thread, place.mode, place.answer_bots))
         if decision.reason is Reason.COMMAND:
@@ -200,12 +201,12 @@ class Service:
             acceptance.note(event.id, await self._history.read(key, event.earlier, event.id))
 
     async def _typed_command(self, event: MessageReceived) -> CommandReply | None:
-        parsed = commands.parse(event.text)
+        parsed = parsing.parse(event.text)
         if self._draining:
             return _RESTARTING
         if not await self._store.claim(event.key, event.id):
             return None  # it was delivered twice
-        if isinstance(parsed, commands.CommandError):
+        if isinstance(parsed, parsing.CommandError):
             return CommandReply(parsed.text, ok=False)
         key = await self._continued(event) or event.key
         command = CommandInvoked(key, event.author, parsed.name, parsed.args, event.is_dm)

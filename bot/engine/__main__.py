@@ -7,7 +7,7 @@ import sys
 
 from bot.engine.api import Delta, EngineError, Message, SamplingParams, Text
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 
 
 async def answer(engine: LocalEngine, question: str) -> str:

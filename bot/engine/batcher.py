@@ -13,7 +13,6 @@ from typing import Self
 
 import torch
 
-from bot.engine import paged
 from bot.engine.api import (
     EngineBusy,
     EngineInfo,
@@ -26,17 +25,18 @@ from bot.engine.api import (
     Snapshot,
     StreamItem,
 )
-from bot.engine.detokenizer import ReplyText
-from bot.engine.graphs import record_cuda
-from bot.engine.loading import LocalEngineConfig, load_model
-from bot.engine.memory import MIB, build_blocks
+from bot.engine.cuda import varlen_attention
+from bot.engine.cuda.graphs import record_cuda
+from bot.engine.model.kv_memory import MIB, build_blocks
+from bot.engine.model.loading import LocalEngineConfig, load_model
+from bot.engine.model.runner import ModelRunner
+from bot.engine.model.sampling import Sampler
+from bot.engine.model.vision import Vision
 from bot.engine.prompt import Prompt
 from bot.engine.request import Request, refuse
-from bot.engine.runner import ModelRunner
-from bot.engine.sampling import Sampler
-from bot.engine.scheduler import Scheduler
-from bot.engine.tokenizer import ChatTokenizer
-from bot.engine.vision import Vision
+from bot.engine.schedule.scheduler import Scheduler
+from bot.engine.text.detokenizer import ReplyText
+from bot.engine.text.tokenizer import ChatTokenizer
 from bot.engine.watchdog import Watchdog
 from bot.engine.worker import Worker
 
@@ -185,7 +185,7 @@ class _Running:
         size = None
         if loaded.device.type == "cuda":
             shape = text.num_attention_heads, text.num_key_value_heads, text.head_dim
-            size = paged.prepare(loaded.device, loaded.dtype, *shape)
+            size = varlen_attention.prepare(loaded.device, loaded.dtype, *shape)
         if size is not None:
             config = replace(config, block_size=size)
         blocks, max_context = build_blocks(config, loaded)

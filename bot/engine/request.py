@@ -20,10 +20,10 @@ from bot.engine.api import (
     StreamItem,
     Usage,
 )
-from bot.engine.detokenizer import ReplyText
+from bot.engine.model.sampling import Sampler
 from bot.engine.prompt import Prompt
-from bot.engine.sampling import Sampler
-from bot.engine.scheduler import Sequence
+from bot.engine.schedule.scheduler import Sequence
+from bot.engine.text.detokenizer import ReplyText
 
 Outcome = StreamItem | Exception
 

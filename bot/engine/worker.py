@@ -9,8 +9,7 @@ from threading import Condition
 
 import torch
 
-from bot.engine import ahead
-from bot.engine.ahead import Flight
+from bot.engine import overlap
 from bot.engine.api import (
     FinishReason,
     GenerationFailed,
@@ -19,13 +18,14 @@ from bot.engine.api import (
     Queued,
     Snapshot,
 )
-from bot.engine.pace import Pace
-from bot.engine.passes import passes
+from bot.engine.model.runner import ModelRunner, StepResult
+from bot.engine.model.sampling import sample
+from bot.engine.model.vision import Vision
+from bot.engine.overlap import Flight
 from bot.engine.request import Outbox, Rate, Request
-from bot.engine.runner import ModelRunner, StepResult
-from bot.engine.sampling import sample
-from bot.engine.scheduler import Chunk, Scheduler, Sequence
-from bot.engine.vision import Vision
+from bot.engine.retry import passes
+from bot.engine.schedule.scheduler import Chunk, Scheduler, Sequence
+from bot.engine.schedule.step_cost import Pace
 from bot.engine.watchdog import Abandoned, Guard
 
 log = logging.getLogger(__name__)
@@ -250,11 +250,11 @@ class Worker:
         self._pace.note(decoding, prefilled, time.perf_counter() - began)
 
     def _take_off(self, chunks: list[Chunk], before: Flight | None = None) -> bool:
-        """Begin a decode step that need not be waited for, if it is one (ahead.py)."""
+        """Begin a decode step that need not be waited for, if it is one (overlap.py)."""
         samplers = [self._requests[chunk.sequence].sampler for chunk in chunks]
         try:
             with self._guard:
-                self._flight = ahead.take_off(self.runner, chunks, samplers, before)
+                self._flight = overlap.take_off(self.runner, chunks, samplers, before)
         except Exception as error:
             log.warning("a step of %d sequences could not be begun: %s", len(chunks), error)
         return self._flight is not None
@@ -263,7 +263,7 @@ class Worker:
         """Begin the step after the one under way, then wait for that and hand its tokens out."""
         self._flight = None
         self._step_of = flight.chunks
-        if chunks := ahead.following(self.scheduler, flight, self._max_context):
+        if chunks := overlap.following(self.scheduler, flight, self._max_context):
             self._take_off(chunks, flight)
         drawn: list[int | Exception]
         try:

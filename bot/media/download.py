@@ -22,7 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bot.core.labels import megabytes
+from bot.core.safe_names import megabytes
 from bot.media.errors import (
     DownloadError,
     DownloadRefused,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.core.labels import megabytes
 from bot.core.ports import BadImage
+from bot.core.safe_names import megabytes
 
 MIB = 1024 * 1024
 

@@ -33,7 +33,7 @@ class DiscordAskRow(Base):
 
 
 class DiscordAsks:
-    """`bot.platforms.discord.asks.AskStore` in our database."""
+    """`bot.platforms.discord.pending_interactions.AskStore` in our database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

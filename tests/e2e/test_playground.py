@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from bot.core.commands import complete
+from bot.core.commands.parsing import complete
 from tests.e2e.browser import Tab, chromium
 from tests.support.pictures import encoded, noise
 from tests.support.playground_rig import PacedEngine, Rig, playground

@@ -11,11 +11,11 @@ import pytest
 from playwright.async_api import expect
 
 from bot.config import Settings
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.demo.prepare import ensure_demo_model
 from bot.engine.api import SamplingParams
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.e2e.browser import Tab, chromium
 from tests.support import models
 from tests.support.pictures import encoded, noise

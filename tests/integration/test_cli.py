@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TORCHLESS = "import sys; sys.argv = ['parley', '--help']\ntry:\n import bot.cli; bot.cli.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"  # noqa: E501
+TORCHLESS = "import sys; sys.argv = ['parley', '--help']\ntry:\n import bot.cli.main; bot.cli.main.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"  # noqa: E501
 
 
 def parley(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

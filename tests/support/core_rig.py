@@ -13,7 +13,7 @@ from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
 from bot.core.ports import BadImage, FinishedReply
 from bot.core.records import FileContent, FileText, NormalisedImage, Turn
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import until

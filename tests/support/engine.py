@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from bot.engine.api import Image, Message
-from bot.engine.blocks import Group, KVBlocks, Pool
-from bot.engine.graphs import Outputs
-from bot.engine.lean import Linear
+from bot.engine.cpu.lean_model import Linear
+from bot.engine.cuda.graphs import Outputs
+from bot.engine.model.runner import ModelRunner
+from bot.engine.model.vision import Vision
 from bot.engine.prompt import Prompt
-from bot.engine.runner import ModelRunner
-from bot.engine.scheduler import Scheduler, Sequence
-from bot.engine.tokenizer import ChatTokenizer, ImageTokens
-from bot.engine.vision import Vision
+from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.scheduler import Scheduler, Sequence
+from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 from tests.support import models
 
 TIE = 1e-4  # the reference's two best logits may lie this close together without meaning anything

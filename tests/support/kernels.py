@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from bot.engine.int8 import Int8Linear
+from bot.engine.cpu.int8_linear import Int8Linear
 
 
 def has(feature: str) -> bool:

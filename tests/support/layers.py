@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from bot.engine.attention import LayerKV, Row, Step, plan_group, plan_packed
-from bot.engine.blocks import Group, KVBlocks, Pool, Table
-from bot.engine.packed import PackedKV
+from bot.engine.attention.sdpa import LayerKV, Row, Step, plan_group, plan_packed
+from bot.engine.cpu.int16_attention import PackedKV
 from bot.engine.prompt import ImageSpan
+from bot.engine.schedule.block_manager import Group, KVBlocks, Pool, Table
 
 
 @dataclass

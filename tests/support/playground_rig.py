@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import (
     Delta,
     EngineInfo,
@@ -27,7 +27,7 @@ from bot.engine.api import (
     Usage,
 )
 from bot.media.reader import MediaReader
-from bot.platforms.playground.playground import Playground
+from bot.platforms.playground.adapter import Playground
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 
-from bot.core import commands
+from bot.core.commands import parsing
 from bot.core.service import Service
 from bot.engine.api import (
     Delta,
@@ -23,7 +23,7 @@ from bot.engine.api import (
     Usage,
 )
 from bot.media.reader import MediaReader
-from bot.platforms.terminal import PLATFORM, TerminalChat
+from bot.platforms.terminal.adapter import PLATFORM, TerminalChat
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
 
@@ -83,7 +83,7 @@ async def main(file: str, *options: str) -> int:
     images = MediaReader()
     service = Service(SqlStore(database), ParrotEngine(), images)
     chat = TerminalChat(
-        service.handle, commands.complete, name="Ana", forget_first="--new" in options
+        service.handle, parsing.complete, name="Ana", forget_first="--new" in options
     )
     await service.start()
     service.register(PLATFORM, chat)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from bot.bench.measure import PeakMemory
 from bot.bench.trace import Trace
 from bot.engine.api import Message
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 
 
 @dataclass(frozen=True, slots=True)

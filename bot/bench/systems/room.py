@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bot.bench.systems.base import Room
 from bot.bench.trace import Conversation, Trace
-from bot.engine.tokenizer import ChatTokenizer
+from bot.engine.text.tokenizer import ChatTokenizer
 
 _AROUND = 12  # control tokens and role names of one turn, and some to spare
 _MOST_AT_ONCE = 64  # as Parley's own batch

@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from bot.bench.systems.base import Setup
 from bot.engine.api import Message
-from bot.engine.loading import quickest_on_cpu
+from bot.engine.model.loading import quickest_on_cpu
 from bot.engine.prompt import Prompt
-from bot.engine.tokenizer import ChatTokenizer, ImageTokens
+from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

@@ -20,8 +20,7 @@ from bot.core.records import Turn
 from bot.core.service import Service
 from bot.media.download import DISCORD_HOSTS, ExtraHost, HostPolicy, open_session
 from bot.platforms.base import PlatformError
-from bot.platforms.discord import layout, places
-from bot.platforms.discord.asks import Asks, AskStore, Interaction, Now, is_asked
+from bot.platforms.discord import keys, layout
 from bot.platforms.discord.catchup import CatchUp
 from bot.platforms.discord.client import Client, ShardedClient, make_client, point_at
 from bot.platforms.discord.confirm import What
@@ -32,13 +31,14 @@ from bot.platforms.discord.interactions import InteractionOutlet, posts_of
 from bot.platforms.discord.locales import Translations
 from bot.platforms.discord.outlets import Buttons, ChannelOutlet
 from bot.platforms.discord.pacer import Pacer
+from bot.platforms.discord.pending_interactions import Asks, AskStore, Interaction, Now, is_asked
 from bot.platforms.discord.reader import Reader
+from bot.platforms.discord.reply_places import Places
 from bot.platforms.discord.requests import Requests
 from bot.platforms.discord.rest import Rest, RestError
 from bot.platforms.discord.sink import DiscordReply, Opened
 from bot.platforms.discord.slash import add_commands
 from bot.platforms.discord.sync import sync_commands
-from bot.platforms.discord.threads import Places
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class DiscordOptions:
 class DiscordAdapter:
     """`bot.platforms.base.Adapter` for Discord."""
 
-    platform = places.PLATFORM
+    platform = keys.PLATFORM
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class DiscordAdapter:
     async def deleted(self, guild_id: int | None, channel_id: int, messages: set[int]) -> None:
         """Messages are gone."""
         channel = await self._places.channel(channel_id) or discord.Object(channel_id)
-        key = places.key_of(channel, guild_id)
+        key = keys.key_of(channel, guild_id)
         for message_id in messages:
             await self._service.handle(MessageDeleted(key, str(message_id)))
 
@@ -326,7 +326,7 @@ class DiscordAdapter:
             return await self._after_ask(turn, make)
         place = await self._places.find(turn, create=create)
         outlet = ChannelOutlet(place.channel, turn, make, reply_to=place.reply_to)
-        posts = tuple(places.posted_in(turn.posted, place.channel.id))
+        posts = tuple(keys.posted_in(turn.posted, place.channel.id))
         return Opened(outlet, posts, place.note)
 
     async def _after_ask(self, turn: Turn, make: Buttons) -> Opened:
@@ -335,9 +335,9 @@ class DiscordAdapter:
         private = asked is None or asked.saved.private
         asked_in = asked.saved.channel if asked is not None else 0
         place = await self._places.after_ask(turn, asked_in, private=private)
-        if places.key_of(place.channel).in_thread("") != turn.key.in_thread(""):
+        if keys.key_of(place.channel).in_thread("") != turn.key.in_thread(""):
             make = _no_buttons  # the core takes them only where the conversation is
-        posts = tuple(places.posted_in(turn.posted, place.channel.id))
+        posts = tuple(keys.posted_in(turn.posted, place.channel.id))
         # What has begun in place ends there, and needs no explanation.
         return Opened(ChannelOutlet(place.channel, turn, make), posts, "" if posts else place.note)
 
@@ -348,7 +348,7 @@ class DiscordAdapter:
 
     def _sees(self, message: discord.Message) -> bool:
         """Whether the content of this message reaches the bot."""
-        return self._content or places.is_private(message.channel)
+        return self._content or keys.is_private(message.channel)
 
     async def _know_channel(self, message: discord.Message) -> None:
         """Look up a channel that discord.py does not know (an archived thread, for one): the

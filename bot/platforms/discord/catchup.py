@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeAlias
 
 import discord
 
-from bot.core.commands import is_command
+from bot.core.commands.parsing import is_command
 from bot.core.events import ThreadKey
-from bot.platforms.discord import places
+from bot.platforms.discord import keys
 from bot.platforms.discord.reader import Reader
-from bot.platforms.discord.threads import Places
+from bot.platforms.discord.reply_places import Places
 
 logger = logging.getLogger(__name__)
 
@@ -72,18 +72,18 @@ class CatchUp:
         start = discord.utils.time_snowflake(since - OVERLAP)
         active = [
             found
-            for workspace in (*(str(guild.id) for guild in self._client.guilds), places.DIRECT)
+            for workspace in (*(str(guild.id) for guild in self._client.guilds), keys.DIRECT)
             for found in await self._conversations.active_conversations(
-                places.PLATFORM, workspace, datetime.now(UTC) - ACTIVE_FOR
+                keys.PLATFORM, workspace, datetime.now(UTC) - ACTIVE_FOR
             )
         ]
-        active.sort(key=lambda entry: places.number(entry[1]) or 0, reverse=True)
+        active.sort(key=lambda entry: keys.number(entry[1]) or 0, reverse=True)
         first: dict[int, int] = {}
         for key, last in active:
             for channel_id in _channels(key):
                 # In the channel itself others may have been missed before a thread's last one.
-                is_own = channel_id == places.number(key.thread or key.channel)
-                after = max(start, places.number(last) or 0) if is_own else start
+                is_own = channel_id == keys.number(key.thread or key.channel)
+                after = max(start, keys.number(last) or 0) if is_own else start
                 first[channel_id] = min(after, first.get(channel_id, after))
         return list(first.items())[:MAX_PLACES]
 
@@ -110,5 +110,5 @@ class CatchUp:
 
 
 def _channels(key: ThreadKey) -> list[int]:
-    found = (places.number(key.thread), places.number(key.channel))
+    found = (keys.number(key.thread), keys.number(key.channel))
     return [channel_id for channel_id in found if channel_id is not None]

@@ -10,7 +10,7 @@ from typing import Any
 import discord
 
 from bot.core.events import Earlier, PastMessage
-from bot.platforms.discord import places
+from bot.platforms.discord import keys
 from bot.platforms.discord.reader import Reader
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class History:
 
     def before(self, message: discord.Message) -> tuple[Earlier | None, tuple[str, ...]]:
         """What brings the messages before this one, and what there is to say about it."""
-        if places.is_thread(message.channel):
+        if keys.is_thread(message.channel):
             read, before = partial(self._thread, message), True
         else:
             read, before = partial(self._chain, message), _answers(message)

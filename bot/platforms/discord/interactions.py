@@ -13,10 +13,10 @@ import discord
 
 from bot.core.ports import CommandReply
 from bot.core.records import Turn
-from bot.platforms.discord import layout, places
-from bot.platforms.discord.asks import Asked, Interaction
+from bot.platforms.discord import keys, layout
 from bot.platforms.discord.layout import Draft
 from bot.platforms.discord.outlets import Buttons, Expired, MessageGone, file_of, mentions_of
+from bot.platforms.discord.pending_interactions import Asked, Interaction
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class InteractionOutlet:
     def posted(self, message_ids: list[int]) -> tuple[str, ...]:
         """See Outlet.posted."""
         channel = self._asked.saved.channel
-        return tuple(places.posted_id(channel, message) for message in message_ids)
+        return tuple(keys.posted_id(channel, message) for message in message_ids)
 
     async def send(self, draft: Draft, number: int) -> int:
         """See Outlet.send. Raises Expired."""
@@ -153,7 +153,7 @@ class InteractionOutlet:
 def posts_of(asked: Asked, turn: Turn) -> tuple[int, ...]:
     """The messages that stand there already: of a reply that a button is to redo only those from
     the one with the button on, since no other can be changed through it."""
-    posted = places.posted_in(turn.posted, asked.saved.channel)
+    posted = keys.posted_in(turn.posted, asked.saved.channel)
     pressed = asked.saved.pressed
     if pressed is None:
         return tuple(posted)

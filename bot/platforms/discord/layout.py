@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.core.ports import FinishedReply
 from bot.core.records import TurnState
-from bot.core.splitter import split, utf16_units
+from bot.platforms.shared.message_splitter import split, utf16_units
 
 LIMIT = 2_000  # characters of one message
 MAX_POSTS = 10  # messages of one reply; what is over is in the file only

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import discord
 from discord import ui
 
-from bot.core.commands import Command
+from bot.core.commands.parsing import Command
 from bot.core.personas import MAX_TEXT, SAMPLING_FIELDS
 from bot.core.records import SamplingOverrides
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import discord
 
 from bot.core.records import Turn
-from bot.platforms.discord import places
+from bot.platforms.discord import keys
 from bot.platforms.discord.layout import FILE_NAME, MAX_POSTS, Draft
 
 #: Makes the buttons that a draft names.
@@ -105,7 +105,7 @@ class ChannelOutlet:
 
     def posted(self, message_ids: list[int]) -> tuple[str, ...]:
         """See Outlet.posted."""
-        return tuple(places.posted_id(self._channel.id, message) for message in message_ids)
+        return tuple(keys.posted_id(self._channel.id, message) for message in message_ids)
 
     async def send(self, draft: Draft, number: int) -> int:
         """See Outlet.send."""
@@ -177,7 +177,7 @@ class ChannelOutlet:
 
 def mentions_of(turn: Turn) -> discord.AllowedMentions:
     """Only those who asked are pinged, whatever the reply says."""
-    askers = {places.number(message.author_id) for message in turn.messages}
+    askers = {keys.number(message.author_id) for message in turn.messages}
     users = [discord.Object(asker) for asker in askers if asker is not None]
     return discord.AllowedMentions(everyone=False, roles=False, users=users, replied_user=True)
 

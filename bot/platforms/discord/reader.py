@@ -13,7 +13,7 @@ from bot.core.events import (
     MessageReceived,
     PastMessage,
 )
-from bot.platforms.discord import places
+from bot.platforms.discord import keys
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.markup import Names, media_of, mentions, message_text, own_text, plain
 
@@ -50,12 +50,12 @@ class Reader:
         found = mentions(message.content or "", names)
         target = _replied_to(message)
         return MessageReceived(
-            key=places.key_of(message.channel, _guild_id(message)),
+            key=keys.key_of(message.channel, _guild_id(message)),
             id=str(message.id),
             author=self._author(message),
             text=message_text(message, names),
             attachments=self._files.of(message, links=True),
-            is_dm=places.is_private(message.channel),
+            is_dm=keys.is_private(message.channel),
             mentions_bot=found.me,
             mentions_bot_role=found.my_role,
             mentions_everyone=message.mention_everyone,
@@ -73,7 +73,7 @@ class Reader:
     ) -> MessageEdited:
         """A message that reads differently now."""
         return MessageEdited(
-            key=places.key_of(message.channel, _guild_id(message)),
+            key=keys.key_of(message.channel, _guild_id(message)),
             id=str(message.id),
             author=self._author(message),
             text=message_text(message, self.names(message)),
@@ -111,14 +111,14 @@ class Reader:
         return Names(
             me=self.me,
             my_name=user.display_name if user is not None else "Parley",
-            my_roles=places.my_roles(guild),
+            my_roles=keys.my_roles(guild),
             users={user.id: user.display_name for user in message.mentions},
             roles={role.id: role.name for role in message.role_mentions},
             channels={channel.id: channel.name for channel in channels},
         )
 
     def _author(self, message: Any) -> Any:
-        author = places.author_of(message.author, self.me)
+        author = keys.author_of(message.author, self.me)
         # What a webhook posts is a machine's, under whatever name.
         webhook = getattr(message, "webhook_id", None) is not None
         return replace(author, is_bot=True) if webhook and not author.is_self else author
@@ -133,7 +133,7 @@ def _posted(message: discord.Message) -> str:
     reference = message.reference
     if reference is None or reference.message_id is None:
         return ""
-    return places.posted_id(reference.channel_id, reference.message_id)
+    return keys.posted_id(reference.channel_id, reference.message_id)
 
 
 def _replied_to(message: discord.Message) -> int | None:

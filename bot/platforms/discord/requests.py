@@ -13,7 +13,7 @@ from typing import Any
 import discord
 from discord import app_commands
 
-from bot.core.commands import COMMANDS, Command
+from bot.core.commands.parsing import COMMANDS, Command
 from bot.core.events import (
     Attachment,
     Author,
@@ -23,18 +23,24 @@ from bot.core.events import (
     MessageReceived,
     ThreadKey,
 )
-from bot.core.labels import one_line
 from bot.core.ports import CommandReply
 from bot.core.records import Mode, SamplingOverrides, TurnState
+from bot.core.safe_names import one_line
 from bot.core.service import Service
-from bot.platforms.discord import places
-from bot.platforms.discord.asks import LONG_ENOUGH, Asks, Interaction, is_asked, question_of
+from bot.platforms.discord import keys
 from bot.platforms.discord.confirm import KEPT, What, answers, question
 from bot.platforms.discord.controls import Action
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.history import NO_HISTORY, History, may_read
 from bot.platforms.discord.interactions import answer_when_done, say
 from bot.platforms.discord.modals import persona_form, question_form
+from bot.platforms.discord.pending_interactions import (
+    LONG_ENOUGH,
+    Asks,
+    Interaction,
+    is_asked,
+    question_of,
+)
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.slash import takes_form
 
@@ -268,7 +274,7 @@ class Requests:
         if settings.mode is Mode.NEVER:
             await say(interaction, CommandReply(SWITCHED_OFF, ok=False))
             return
-        thread = f"{places.ASK}{interaction.id}"
+        thread = f"{keys.ASK}{interaction.id}"
         await self._asks.add(str(interaction.id), interaction, private=private)
         event = MessageReceived(
             key=key.in_thread(thread),
@@ -288,7 +294,7 @@ class Requests:
 
 def _key(interaction: Interaction) -> ThreadKey:
     channel: Any = interaction.channel or discord.Object(interaction.channel_id or 0)
-    return places.key_of(channel, interaction.guild_id)
+    return keys.key_of(channel, interaction.guild_id)
 
 
 def _event(interaction: Interaction, me: int, name: str, args: Mapping[str, str]) -> CommandInvoked:
@@ -306,7 +312,7 @@ def _scoped(key: ThreadKey, scope: str | None) -> ThreadKey:
 
 def _author(interaction: Interaction, me: int, *, moderates: bool = False) -> Author:
     permissions = interaction.permissions if interaction.guild_id is not None else None
-    return places.author_of(interaction.user, me, permissions, moderates=moderates)
+    return keys.author_of(interaction.user, me, permissions, moderates=moderates)
 
 
 assert set(_MODERATORS) <= set(COMMANDS), "commands of the core"

@@ -15,10 +15,10 @@ import discord
 
 from bot.core.ports import FinishedReply
 from bot.platforms.discord import layout
-from bot.platforms.discord.asks import Now
 from bot.platforms.discord.layout import Draft
 from bot.platforms.discord.outlets import Expired, MessageGone, NoPlace, Outlet
 from bot.platforms.discord.pacer import Pacer
+from bot.platforms.discord.pending_interactions import Now
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import discord
 from discord import app_commands
 
-from bot.core.commands import COMMANDS, Command, Kind, Parameter
+from bot.core.commands.parsing import COMMANDS, Command, Kind, Parameter
 
 Interaction = discord.Interaction[Any]
 Group = app_commands.Group

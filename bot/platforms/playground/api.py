@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.core import commands
+from bot.core.commands import parsing
 from bot.core.ports import BadImage, FileReader
 from bot.core.records import NormalisedImage
 from bot.platforms.playground.messages import Messages
@@ -118,7 +118,7 @@ class Api:
     async def complete(self, request: web.Request) -> web.Response:
         """`GET complete?text=/pers`: how a command can go on."""
         acting_person(request)
-        found = commands.complete(request.query.get("text", "")[:MAX_MESSAGE])
+        found = parsing.complete(request.query.get("text", "")[:MAX_MESSAGE])
         return web.json_response({"completions": [{"text": c.text, "help": c.help} for c in found]})
 
     # --- pictures and other files

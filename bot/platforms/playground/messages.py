@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Literal
 
-from bot.core import commands
+from bot.core.commands import parsing
 from bot.core.events import (
     Attachment,
     CommandInvoked,
@@ -100,8 +100,8 @@ class Messages:
     async def _run_command(
         self, person: Person, channel: Channel, root: Post | None, text: str
     ) -> CommandReply | None:
-        parsed = commands.parse(text)
-        if isinstance(parsed, commands.CommandError):
+        parsed = parsing.parse(text)
+        if isinstance(parsed, parsing.CommandError):
             return CommandReply(parsed.text, ok=False)
         answer = await self._tell(
             CommandInvoked(

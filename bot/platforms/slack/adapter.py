@@ -23,7 +23,6 @@ from bot.core.records import Turn, WorkspaceOverview
 from bot.platforms.base import PlatformError
 from bot.platforms.slack.api import DOWN, error_code, open_session
 from bot.platforms.slack.app import build_app, socket_responder
-from bot.platforms.slack.asks import Asks, is_private
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.commands import Commands
 from bot.platforms.slack.controls import Controls
@@ -36,7 +35,8 @@ from bot.platforms.slack.normalise import PLATFORM, Normaliser, find_root
 from bot.platforms.slack.oauth import install_flow
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.posting import Place
-from bot.platforms.slack.private import Private
+from bot.platforms.slack.private_questions import Private
+from bot.platforms.slack.private_replies import Asks, is_private
 from bot.platforms.slack.recovery import find_posted, may_be_begun
 from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.sink import SlackReply

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import MessageReceived, ThreadKey
-from bot.core.labels import one_line
 from bot.core.personas import Resolved
+from bot.core.safe_names import one_line
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM

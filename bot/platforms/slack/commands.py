@@ -9,12 +9,11 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
-from bot.core import commands
 from bot.core.access import NotAllowed, require_persona, require_settings
+from bot.core.commands import parsing
 from bot.core.events import Author, CommandInvoked, ThreadKey
 from bot.core.records import ChannelSettings
 from bot.platforms.slack.api import error_code
-from bot.platforms.slack.asks import respond
 from bot.platforms.slack.events import Handle
 from bot.platforms.slack.home import Workspaces
 from bot.platforms.slack.manifest import COMMAND
@@ -23,7 +22,8 @@ from bot.platforms.slack.modals import Metadata, persona_modal
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM, is_dm
 from bot.platforms.slack.posting import SHAPES
-from bot.platforms.slack.private import Private
+from bot.platforms.slack.private_questions import Private
+from bot.platforms.slack.private_replies import respond
 from bot.platforms.slack.settings_modal import settings_modal
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import Readers, read
@@ -121,8 +121,8 @@ class Commands:
         return f"one thread in {where}" if metadata.thread else where
 
     async def _answer(self, author: Author, key: ThreadKey, text: str) -> str:
-        parsed = commands.parse(f"/{_in_full(text)}")
-        if isinstance(parsed, commands.CommandError):
+        parsed = parsing.parse(f"/{_in_full(text)}")
+        if isinstance(parsed, parsing.CommandError):
             return _as_typed(parsed.text)
         private = is_dm({"channel": key.channel})
         answer = await self._handle(
@@ -176,7 +176,7 @@ def _in_full(text: str) -> str:
 
 def _as_typed(text: str) -> str:
     """The core's words with its commands as Slack has them: `/reset` is `/parley reset`."""
-    for root in sorted({name.split()[0] for name in commands.COMMANDS}, key=len, reverse=True):
+    for root in sorted({name.split()[0] for name in parsing.COMMANDS}, key=len, reverse=True):
         for before in ("`", " ", "\n", "("):
             text = text.replace(f"{before}/{root}", f"{before}{COMMAND}\x00{root}")
         if text.startswith(f"/{root}"):

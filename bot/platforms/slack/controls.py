@@ -14,7 +14,6 @@ from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.failures import new_reference
 from bot.platforms.slack import home, modals
 from bot.platforms.slack.api import DOWN
-from bot.platforms.slack.asks import respond, tell
 from bot.platforms.slack.blocks import BAD, FEEDBACK, GOOD, REGENERATE, STOP
 from bot.platforms.slack.commands import Commands
 from bot.platforms.slack.events import Handle
@@ -24,7 +23,8 @@ from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM, is_dm
-from bot.platforms.slack.private import Private
+from bot.platforms.slack.private_questions import Private
+from bot.platforms.slack.private_replies import respond, tell
 from bot.platforms.slack.settings_modal import SETTINGS, settings_args
 from bot.platforms.slack.teams import NotInstalled, Team, Teams
 

@@ -14,7 +14,6 @@ from slack_bolt.response import BoltResponse
 
 from bot.core.events import Author, Inbound, MessageReceived
 from bot.core.ports import CommandReply
-from bot.platforms.slack.asks import tell
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
 from bot.platforms.slack.home import Home
@@ -22,6 +21,7 @@ from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import Event, Normaliser, root_of
 from bot.platforms.slack.posting import Place, Poster, no_foot
+from bot.platforms.slack.private_replies import tell
 from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.teams import Team, Teams
 from bot.platforms.slack.text import mentions

@@ -8,9 +8,7 @@ from typing import Protocol
 
 from slack_sdk.errors import SlackApiError
 
-from bot.core.channels import described
 from bot.core.events import Author, ThreadKey
-from bot.core.labels import one_line
 from bot.core.personas import Resolved
 from bot.core.records import (
     AuditEntry,
@@ -19,6 +17,8 @@ from bot.core.records import (
     UsageSummary,
     WorkspaceOverview,
 )
+from bot.core.safe_names import one_line
+from bot.core.scoped_settings import described
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, actions, button, section
 from bot.platforms.slack.names import Channel, Names

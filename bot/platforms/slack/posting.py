@@ -10,7 +10,7 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
-from bot.core.splitter import split
+from bot.platforms.shared.message_splitter import split
 from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block, markdown, section
 from bot.platforms.slack.markdown import to_markdown, to_mrkdwn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bot.core.command_registry import INHERIT
+from bot.core.commands.registry import INHERIT
 from bot.core.records import ChannelSettings, Mode
 from bot.platforms.slack.blocks import Block
 from bot.platforms.slack.modals import Metadata, choice, number, plain

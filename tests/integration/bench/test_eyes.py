@@ -15,7 +15,7 @@ from bot.bench.errors import BenchFailed
 from bot.bench.systems.base import Setup
 from bot.bench.systems.parley import Parley
 from bot.bench.workloads import WORKLOADS
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
 
 

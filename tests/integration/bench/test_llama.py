@@ -18,7 +18,7 @@ from bot.bench.systems.llama import LlamaCpp, complete, events
 from bot.bench.systems.llama_files import find_server, gguf_for, runnable
 from bot.bench.trace import Conversation, Trace, Turn
 from bot.engine.api import Message, Text
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
 from tests.support.llama_server import TEXT, Server, write_script
 

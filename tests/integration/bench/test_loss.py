@@ -12,7 +12,7 @@ from bot.bench import loss
 from bot.bench.errors import BenchFailed
 from bot.bench.systems.base import Setup
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
 
 

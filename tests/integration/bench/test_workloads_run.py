@@ -16,7 +16,7 @@ from bot.bench.report import Wanted, bench, table
 from bot.bench.runner import Plan, Session
 from bot.bench.systems.base import Ask, Ended, Item, Setup, Tokens
 from bot.bench.trace import Conversation, Trace, Turn
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
 
 SCALE = 0.02  # the tiny tokenizer spells letter by letter: messages of a few words are enough

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from bot.engine import ahead, paged
-from bot.engine.ahead import Flight
+from bot.engine import overlap
 from bot.engine.api import Delta, GenerationFailed, SamplingParams
 from bot.engine.batcher import LocalEngine
+from bot.engine.cuda import varlen_attention
+from bot.engine.overlap import Flight
 from tests.integration.engine.test_local_engine import config, items, said, settled, user
 from tests.support import models
 from tests.support.engine import emulated_varlen_attn, rerun
@@ -30,7 +31,7 @@ async def engine(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LocalEngine]:
     folder = models.save_tiny(tmp_path_factory.mktemp("tiny"), sees=False)
-    monkeypatch.setattr(paged, "varlen_attn", emulated_varlen_attn)
+    monkeypatch.setattr(varlen_attention, "varlen_attn", emulated_varlen_attn)
     engine = LocalEngine(config(folder, ignore_eos=True))
     await engine.start()
     yield engine
@@ -41,7 +42,7 @@ async def engine(
 def flights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Flight, Flight | None]]:
     """All steps begun, with the one under way at that time."""
     begun: list[tuple[Flight, Flight | None]] = []
-    take_off = ahead.take_off
+    take_off = overlap.take_off
 
     def noted(runner: Any, chunks: Any, samplers: Any, before: Flight | None = None) -> Any:
         flight = take_off(runner, chunks, samplers, before)
@@ -49,7 +50,7 @@ def flights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Flight, Flight | None
             begun.append((flight, before))
         return flight
 
-    monkeypatch.setattr(ahead, "take_off", noted)
+    monkeypatch.setattr(overlap, "take_off", noted)
     return begun
 
 

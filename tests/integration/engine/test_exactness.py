@@ -14,15 +14,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.engine import paged
 from bot.engine.api import Message, Text
+from bot.engine.cuda import varlen_attention
 from tests.support import models
 from tests.support.engine import PICTURES, Ask, Rig, emulated_varlen_attn
 
 
 @pytest.fixture(autouse=True)
 def emulated_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paged, "varlen_attn", emulated_varlen_attn)
+    monkeypatch.setattr(varlen_attention, "varlen_attn", emulated_varlen_attn)
 
 
 WORDS = ["the user", "model", "a b c", "<end_of_turn>", "é", "x", "\n\n", "hello there"]

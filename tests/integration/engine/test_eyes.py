@@ -17,7 +17,7 @@ from bot.demo import prepare
 from bot.demo.eyes.render import shape
 from bot.engine.api import Delta, Image, Message, SamplingParams, Text
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 
 from bot.engine.api import Delta, Image, Message, SamplingParams, Text
 from bot.engine.batcher import LocalEngine
-from bot.engine.loading import LocalEngineConfig
+from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
 from tests.support.engine import TIE
 

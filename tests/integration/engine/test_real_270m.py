@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from bot.engine.api import Message, Text
-from bot.engine.blocks import Group, KVBlocks, Pool
-from bot.engine.runner import ModelRunner
-from bot.engine.scheduler import Scheduler, Sequence
-from bot.engine.tokenizer import ChatTokenizer
+from bot.engine.model.runner import ModelRunner
+from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.scheduler import Scheduler, Sequence
+from bot.engine.text.tokenizer import ChatTokenizer
 from tests.support import models
 from tests.support.engine import TIE
 

@@ -20,7 +20,7 @@ from bot.core.events import Attachment
 from bot.core.ports import BadImage
 from bot.core.records import FileText, NormalisedImage
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Image as EngineImage
 from bot.media.reader import CRASHED, TOO_SLOW, MediaReader
 from tests.support.core_rig import Rig, picture

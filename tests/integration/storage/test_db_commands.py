@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.cli import database
 from bot.config import Settings
-from bot.storage import commands, migrate
+from bot.storage import migrate
 from bot.storage.database import Database
 from bot.storage.errors import DatabaseError
 
@@ -18,20 +19,20 @@ def settings(url: str) -> Settings:
 
 
 async def test_upgrade_and_current(settings: Settings) -> None:
-    assert (await commands.current(settings)).startswith("empty (newest: ")
-    assert (await commands.upgrade(settings)).endswith(f": empty -> {migrate.head()}")
-    assert (await commands.upgrade(settings)).endswith("already")
-    assert await commands.current(settings) == f"{migrate.head()} (newest)"
+    assert (await database.current(settings)).startswith("empty (newest: ")
+    assert (await database.upgrade(settings)).endswith(f": empty -> {migrate.head()}")
+    assert (await database.upgrade(settings)).endswith("already")
+    assert await database.current(settings) == f"{migrate.head()} (newest)"
 
 
 async def test_backup(settings: Settings, tmp_path: Path) -> None:
-    await commands.upgrade(settings)
+    await database.upgrade(settings)
     target = tmp_path / "copy.db"
     if not settings.database_url.startswith("sqlite"):
         with pytest.raises(DatabaseError, match="pg_dump"):
-            await commands.backup(settings, target)
+            await database.backup(settings, target)
         return
-    assert str(target) in await commands.backup(settings, target)
+    assert str(target) in await database.backup(settings, target)
     copy = Database(f"sqlite+aiosqlite:///{target}")
     assert await copy.current() == migrate.head()
     await copy.close()

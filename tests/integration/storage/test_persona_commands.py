@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from bot.cli import personas as commands
 from bot.config import Settings
-from bot.core import library
+from bot.core import persona_library
 from bot.core.events import Author, MessageReceived, ThreadKey
 from bot.core.personas import PersonaError
 from bot.core.records import LibraryPersona, SamplingOverrides
-from bot.storage import persona_commands as commands
 from bot.storage.database import Database
 from bot.storage.errors import DatabaseError
 from bot.storage.store import SqlStore
@@ -59,7 +59,7 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
     await commands.set_persona(settings, SCOPE, "Be kind.\n“Really”.", COLD)
     database = Database(settings.database_url)
     dog = LibraryPersona("dog", "Woof.", SamplingOverrides(top_k=1))
-    await library.add(SqlStore(database), KEY, dog, commands.OPERATOR)
+    await persona_library.add(SqlStore(database), KEY, dog, commands.OPERATOR)
     await database.close()
     file = tmp_path / "personas.json"
     assert await commands.export(settings, file) == "1 personas and 1 of libraries written"

@@ -11,9 +11,9 @@ from typing import Any
 
 from bot.core.events import ThreadKey
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.media.hosts import parse_extra_hosts
-from bot.platforms.discord import places
+from bot.platforms.discord import keys
 from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.storage.database import Database
 from bot.storage.discord import DiscordAsks
@@ -67,11 +67,11 @@ class Rig:
     async def put_down(self, post: Message) -> None:
         """Wait until the core has stored that a reply stands in this message: a moment after it
         does."""
-        posted = places.posted_id(post.channel.id, post.id)
+        posted = keys.posted_id(post.channel.id, post.id)
         guild = post.channel.guild
-        workspace = str(guild.id) if guild is not None else places.DIRECT
+        workspace = str(guild.id) if guild is not None else keys.DIRECT
         parent = post.channel.parent or post.channel
-        channel = ThreadKey(places.PLATFORM, workspace, str(parent.id))
+        channel = ThreadKey(keys.PLATFORM, workspace, str(parent.id))
         async with asyncio.timeout(WAIT_S):
             while await self.store.conversation_of(channel, posted) is None:
                 await asyncio.sleep(0.02)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.core.service import Service
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.media.hosts import parse_extra_hosts
 from bot.platforms.slack.adapter import SlackAdapter
 from bot.platforms.slack.options import SlackOptions

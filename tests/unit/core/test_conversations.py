@@ -12,7 +12,7 @@ import pytest
 from bot.core.events import CommandInvoked, ControlPressed, MessageDeleted, MessageEdited
 from bot.core.ports import CommandReply
 from bot.core.records import TurnState
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Message, SamplingParams
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, file
 from tests.support.scripted_engine import count_words

@@ -12,7 +12,7 @@ from bot.core.events import CommandInvoked, MessageDeleted
 from bot.core.ports import CommandReply
 from bot.core.records import ChannelSettings
 from bot.core.retention import Retention
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig
 from tests.support.waiting import settle, until
 

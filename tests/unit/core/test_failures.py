@@ -9,7 +9,7 @@ import pytest
 
 from bot.core.events import MessageEdited
 from bot.core.records import TurnState
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.engine.api import EngineBusy, GenerationFailed, PromptTooLong, SamplingParams
 from tests.support.core_rig import Rig
 from tests.support.waiting import settle, until

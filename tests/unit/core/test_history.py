@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.core.events import Attachment, Author, PastMessage
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.core_rig import ANA, BOB, CHANNEL, Rig, picture
 from tests.support.scripted_engine import ScriptedEngine, prompt_text
 from tests.support.waiting import until

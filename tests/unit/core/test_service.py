@@ -12,7 +12,7 @@ from bot.core.gate import Mode
 from bot.core.notes import BLIND
 from bot.core.ports import CommandReply
 from bot.core.records import TurnState
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, file, picture
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import settle, until

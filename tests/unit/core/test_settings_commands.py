@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bot.core import channels
+from bot.core import scoped_settings
 from bot.core.events import Author, CommandInvoked, ControlPressed, MessageReceived, ThreadKey
 from bot.core.gate import Mode
 from bot.core.ports import CommandReply
 from bot.core.records import ChannelSettings
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, picture
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import until
@@ -50,7 +50,7 @@ def test_each_setting_comes_from_the_narrowest_place_that_has_it() -> None:
         CHANNEL: ChannelSettings(mode=Mode.ALWAYS, inline=True),
         THREAD: ChannelSettings(inline=False, max_images=50),
     }
-    resolved = channels.merge(THREAD.scopes(), found, ServiceSettings(max_images=8))
+    resolved = scoped_settings.merge(THREAD.scopes(), found, ServiceSettings(max_images=8))
     assert resolved.settings == ChannelSettings(Mode.ALWAYS, False, False, 30, 8)
     assert resolved.sources["mode"] == CHANNEL
     assert "answer_bots" not in resolved.sources

@@ -9,7 +9,7 @@ import pytest
 from bot.core.attachments import LOST
 from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.records import Turn, TurnState
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.support.core_rig import ANA, CHANNEL, RecordingSink, Rig, file
 from tests.support.waiting import settle, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bot.engine.attention import _attend_chunk
+from bot.engine.attention.sdpa import _attend_chunk
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 1), (4, 2), (8, 8)])

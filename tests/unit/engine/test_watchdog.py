@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bot.engine.attention import NotYours, Step
+from bot.engine.attention.sdpa import NotYours, Step
 from bot.engine.watchdog import Abandoned, Guard, Watchdog
 
 

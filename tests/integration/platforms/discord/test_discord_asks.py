@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.records import TurnState
-from bot.platforms.discord.asks import KEEP
+from bot.platforms.discord.pending_interactions import KEEP
 from bot.platforms.discord.records import SavedAsk
 from bot.storage.discord import DiscordAsks
 from bot.storage.models import utcnow

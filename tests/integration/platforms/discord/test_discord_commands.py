@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.commands import COMMANDS
+from bot.core.commands.parsing import COMMANDS
 from bot.platforms.discord.locales import TEXTS
 from tests.servers.discord.interactions import Interaction
 from tests.servers.discord.rig import Rig, rig

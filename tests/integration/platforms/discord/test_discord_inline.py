@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from bot.storage.models import utcnow
 from tests.servers.discord.rig import Rig, rig
 from tests.servers.discord.world import Message, snowflake

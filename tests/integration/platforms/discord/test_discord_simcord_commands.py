@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from simcord import SetupError
 
-from bot.core.commands import COMMANDS
+from bot.core.commands.parsing import COMMANDS
 from tests.support.scripted_engine import prompt_text
 from tests.support.simcord_home import Home, a_home
 from tests.support.waiting import until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.gate import Mode
-from bot.core.settings import ServiceSettings
+from bot.core.service_settings import ServiceSettings
 from tests.servers.discord.rig import Rig, rig
 from tests.servers.discord.world import FORUM, PUBLIC_THREAD, VOICE, Channel, Message
 from tests.support.scripted_engine import prompt_text

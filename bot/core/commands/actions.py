@@ -1,0 +1,162 @@
+"""What the commands do: each turns a CommandInvoked into the answer for its asker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from bot.core import scoped_settings
+from bot.core.access import (
+    NotAllowed,
+    require_admin,
+    require_control,
+    require_forget,
+    require_settings,
+)
+from bot.core.commands import texts
+from bot.core.commands.parsing import COMMANDS, help_text
+from bot.core.commands.persona_actions import PersonaActions
+from bot.core.conversations import Conversations
+from bot.core.events import CommandInvoked
+from bot.core.personas import PersonaError
+from bot.core.ports import CommandReply, Store
+from bot.core.preview import Preview
+from bot.core.records import Change, ChannelSettings
+from bot.core.service_settings import ServiceSettings
+
+DAYS = 30
+MAX_DAYS = 3_650
+_AUDIT_ENTRIES = 15
+# A preview waits for the engine; what only reads needs no turn either.
+_CHANGING = frozenset(name for name, command in COMMANDS.items() if command.admin_only) - {
+    "persona preview",
+    "audit",
+}
+
+
+class CommandActions:
+    """Runs commands."""
+
+    def __init__(
+        self,
+        store: Store,
+        conversations: Conversations,
+        settings: ServiceSettings,
+        preview: Preview,
+    ) -> None:
+        self._store = store
+        self._conversations = conversations
+        self._settings = settings
+        # One change at a time, so that the audit trail's "before" is what was there before.
+        self._changing = asyncio.Lock()
+        persona_actions = PersonaActions(store, preview, settings.persona)
+        self._actions: dict[str, Callable[[CommandInvoked], Awaitable[CommandReply]]] = {
+            **persona_actions.actions,
+            "reset": self._reset,
+            "stop": self._stop,
+            "forget": self._forget,
+            "settings show": self._show_settings,
+            "settings set": self._set_settings,
+            "usage": self._usage,
+            "audit": self._audit,
+            "help": self._help,
+        }
+
+    async def run(self, event: CommandInvoked) -> CommandReply:
+        """Run a command; what a person did wrong comes back as a reply that is not `ok`."""
+        command = COMMANDS.get(event.name)
+        if command is None:
+            return CommandReply(help_text(event.name), ok=False)
+        try:
+            if command.admin_only and not event.is_dm:  # a DM's person may do some there
+                require_admin(event.author)
+            if event.name in _CHANGING:
+                async with self._changing:
+                    return await self._actions[event.name](event)
+            return await self._actions[event.name](event)
+        except (NotAllowed, PersonaError, scoped_settings.SettingError, texts.BadScope) as refusal:
+            return CommandReply(str(refusal), ok=False)
+
+    async def _reset(self, event: CommandInvoked) -> CommandReply:
+        turns = await self._conversations.reset(event.key, event.author)
+        if not turns:
+            return CommandReply("There is nothing to forget here.")
+        deleted = "1 turn of this conversation is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(f"Forgotten: {deleted} deleted.", private=False)
+
+    async def _stop(self, event: CommandInvoked) -> CommandReply:
+        turn = self._conversations.answering(event.key)
+        if turn is None:
+            return CommandReply("I am not writing anything here.", ok=False)
+        require_control(event.author, turn)
+        stopped = self._conversations.stop(event.key, turn.id)
+        return CommandReply("Stopped." if stopped else "That reply has just ended.")
+
+    async def _forget(self, event: CommandInvoked) -> CommandReply:
+        what = event.args.get("what", "").strip().lower()
+        if what == "me":
+            return await self._forget_person(event)
+        if what == "here":
+            if event.key.thread and not event.is_dm:
+                return await self._reset(event)
+            return await self._forget_channel(event)
+        return CommandReply("Say what to forget: /forget me, or /forget here.", ok=False)
+
+    async def _forget_person(self, event: CommandInvoked) -> CommandReply:
+        workspace = replace(event.key, channel="", thread="")
+        turns = await self._conversations.forget(workspace, event.author.id)
+        if not turns:
+            return CommandReply("There is nothing of yours that I remember here.")
+        count = "1 turn is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(
+            f"Forgotten: what you wrote to me here and my replies to it ({count} changed or "
+            "deleted). What stands in the channels is yours to delete."
+        )
+
+    async def _forget_channel(self, event: CommandInvoked) -> CommandReply:
+        scope = event.key.in_thread("")
+        require_forget(event.author, scope, is_dm=event.is_dm)
+        change = Change(event.author, "forget here", "", "deleted")
+        turns = await self._conversations.forget(scope, change=change)
+        if not turns:
+            return CommandReply("There is nothing to forget here.")
+        count = "1 turn is" if turns == 1 else f"{turns} turns are"
+        return CommandReply(
+            f"Forgotten: {count} deleted, here and in the threads of this channel.", private=False
+        )
+
+    async def _show_settings(self, event: CommandInvoked) -> CommandReply:
+        found = await scoped_settings.resolve(self._store, event.key, self._settings)
+        return CommandReply(texts.settings_here(found))
+
+    async def _set_settings(self, event: CommandInvoked) -> CommandReply:
+        scope, where = texts.scope_of(event)
+        require_settings(event.author, scope, is_dm=event.is_dm)
+        before = (await self._store.channel_settings([scope])).get(scope, ChannelSettings())
+        after = scoped_settings.parse(event.args, before)
+        change = Change(
+            event.author,
+            event.name,
+            scoped_settings.described(before),
+            scoped_settings.described(after),
+        )
+        await self._store.set_channel_settings(scope, after, change)
+        return CommandReply(f"Set for {where}: {scoped_settings.described(after)}.", private=False)
+
+    async def _usage(self, event: CommandInvoked) -> CommandReply:
+        raw = event.args.get("days", "").strip() or str(DAYS)
+        if not (raw.isascii() and raw.isdigit() and len(raw) < 6 and 0 < int(raw) <= MAX_DAYS):
+            return CommandReply(f"Days is a whole number from 1 to {MAX_DAYS:,}.", ok=False)
+        everybody = event.author.is_admin
+        user = None if everybody else event.author.id
+        summary = await self._store.usage(replace(event.key, channel="", thread=""), int(raw), user)
+        return CommandReply(texts.usage(summary, everybody=everybody))
+
+    async def _audit(self, event: CommandInvoked) -> CommandReply:
+        require_admin(event.author)
+        workspace = replace(event.key, channel="", thread="")
+        return CommandReply(texts.audit(await self._store.audit(workspace, _AUDIT_ENTRIES)))
+
+    async def _help(self, event: CommandInvoked) -> CommandReply:
+        return CommandReply(help_text(event.args.get("command", "")))

@@ -1,0 +1,239 @@
+"""Commands as people type them: parsing, completion, help; the registry is re-exported."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bot.core.commands.registry import (
+    COMMANDS,
+    INHERIT,
+    ROOTS,
+    SCOPES,
+    Command,
+    Kind,
+    Parameter,
+    describe,
+)
+from bot.core.personas import LIBRARY
+
+__all__ = [
+    "COMMANDS",
+    "INHERIT",
+    "PREFIXES",
+    "SCOPES",
+    "Command",
+    "CommandError",
+    "Completion",
+    "Kind",
+    "Parameter",
+    "ParsedCommand",
+    "complete",
+    "help_text",
+    "is_command",
+    "parse",
+]
+
+PREFIXES = ("/", "!")  # "!" because Slack knows no slash commands in threads
+# Phones and chat clients make one long dash of two short ones, and curly quotes of straight ones.
+_OPTION = re.compile(r"\s*(?:--|—)([^\s=]*)(=?)")
+_SETTING = re.compile(r"\s*([A-Za-z_-]+)=")
+_VALUE = re.compile(r"""\s*(?:["“”]([^"“”]*)["“”]|(\S+))""")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCommand:
+    """What `CommandInvoked` needs: the command's name and its arguments."""
+
+    name: str
+    args: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandError:
+    """The text is no command that can be run; `text` says why and what to type instead."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One way to go on: the whole line as it would be then, and what it means."""
+
+    text: str
+    help: str
+
+
+def is_command(text: str) -> bool:
+    """Whether a message is meant as one of the commands, rightly typed or not."""
+    match = re.match(r"\s*[/!](\S+)", text)
+    return match is not None and match[1].lower() in ROOTS
+
+
+def parse(text: str) -> ParsedCommand | CommandError:
+    """Read a typed command: `/persona set --thread You are a pirate.`"""
+    text = text.strip()
+    if not text.startswith(PREFIXES):
+        return CommandError("A command starts with a slash, for example /help.")
+    command, rest = _split_name(text[1:])
+    if command is None:
+        return _unknown(text[1:])
+    options, rest = _split_options(command, rest)
+    if isinstance(options, CommandError):
+        return options
+    return _with_words(command, options, rest)
+
+
+def complete(prefix: str) -> list[Completion]:
+    """How a line that begins like this can go on; [] where anything can follow."""
+    if not prefix.startswith("/"):
+        return []
+    typed = " ".join(prefix.split()).lower() + (" " if prefix[-1].isspace() else "")
+    names = [
+        Completion(f"/{command.name}{' ' if command.parameters else ''}", command.help)
+        for command in COMMANDS.values()
+        if f"/{command.name}".startswith(typed)
+    ]
+    if names:
+        return names
+    command, rest = _split_name(prefix[1:])
+    return list(_complete_parameters(command, prefix, rest)) if command else []
+
+
+def help_text(name: str = "") -> str:
+    """Help on one command, or on all of them."""
+    wanted = " ".join(name.lstrip("/!").split()).lower()
+    if not wanted:
+        lines = [f"`{command.usage}` {command.help}." for command in COMMANDS.values()]
+        lines.append("`/help persona set` and the like tell more.")
+        return "\n".join(lines)
+    found = [
+        command
+        for command in COMMANDS.values()
+        if command.name == wanted or command.name.startswith(f"{wanted} ")
+    ]
+    return "\n\n".join(map(describe, found)) if found else _unknown(wanted).text
+
+
+def _split_name(line: str) -> tuple[Command | None, str]:
+    """The command that `line` (without its slash) begins with, and what follows."""
+    match = re.match(r"(\S+)(?:\s+(\S+))?", line)
+    if match is None:
+        return None, line
+    first, second = match[1].lower(), (match[2] or "").lower()
+    two_words = COMMANDS.get(f"{first} {second}")
+    if two_words is not None:
+        return two_words, line[match.end() :]
+    return COMMANDS.get(first), line[match.end(1) :]
+
+
+def _unknown(line: str) -> CommandError:
+    words = line.lower().split()[:2]
+    root = words[0].lstrip("/!") if words else ""
+    if root in ROOTS:
+        known = [name.split()[1] for name in COMMANDS if name.startswith(f"{root} ")]
+        return CommandError(f"/{root} is followed by one of: {', '.join(known)}.")
+    typed = " ".join(words)[:40]
+    close = difflib.get_close_matches(typed, COMMANDS, 1, 0.6) or difflib.get_close_matches(
+        root[:40], COMMANDS, 1, 0.6
+    )
+    hint = f" Did you mean /{close[0]}?" if close else " /help lists them."
+    return CommandError(f"I know no command /{root[:40]}.{hint}")
+
+
+def _split_options(command: Command, rest: str) -> tuple[dict[str, str] | CommandError, str]:
+    """Take the options off the front of `rest`; `--` alone ends them."""
+    options: dict[str, str] = {}
+    while True:
+        setting = _setting(command, rest)
+        match = setting or _OPTION.match(rest)
+        if match is None:
+            break
+        rest = rest[match.end() :]
+        if not match[1]:
+            break
+        flag = f"--{match[1].lower().replace('_', '-')}"
+        parameter = next((p for p in command.parameters if flag in p.flags), None)
+        if parameter is None:
+            return _unknown_option(command, flag), rest
+        if parameter.kind is Kind.SCOPE:
+            options[parameter.name] = match[1].lower()
+            continue
+        value = _VALUE.match(rest)
+        if value is None:
+            kind = "number" if parameter.kind is Kind.NUMBER else "value"
+            return CommandError(f"{flag} needs a {kind}."), rest
+        options[parameter.name] = value[1] if value[1] is not None else value[2]
+        rest = rest[value.end() :]
+    return options, rest.strip()
+
+
+def _setting(command: Command, rest: str) -> re.Match[str] | None:
+    """`mode=` where the command has such a setting; a text may well hold a "="."""
+    match = _SETTING.match(rest)
+    if match is None:
+        return None
+    name = match[1].lower().replace("-", "_")
+    known = any(p.name == name and p.kind is Kind.SETTING for p in command.parameters)
+    return match if known else None
+
+
+def _unknown_option(command: Command, flag: str) -> CommandError:
+    known = [known for parameter in command.parameters for known in parameter.flags]
+    if not known:
+        return CommandError(f"/{command.name} takes no options.")
+    close = difflib.get_close_matches(flag, known, 1, 0.5)
+    hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+    return CommandError(f"/{command.name} has no option {flag[:40]}. {hint}")
+
+
+def _with_words(command: Command, args: dict[str, str], rest: str) -> ParsedCommand | CommandError:
+    """Read what is no option: the first word, where the command has one, and the rest."""
+    if command.word is not None:
+        word = _VALUE.match(rest)
+        if word is None:
+            return _missing(command, command.word)
+        args[command.word.name] = word[1] if word[1] is not None else word[2]
+        # Options may stand after the name as well: /persona-library add pirate --top-k 1 ...
+        options, rest = _split_options(command, rest[word.end() :])
+        if isinstance(options, CommandError):
+            return options
+        args |= options
+    parameter = command.rest
+    if parameter is None:
+        if rest:
+            return CommandError(f"/{command.name} takes nothing after it. Type: {command.usage}")
+    elif rest:
+        args[parameter.name] = rest
+    elif parameter.required:
+        return _missing(command, parameter)
+    return ParsedCommand(command.name, args)
+
+
+def _missing(command: Command, parameter: Parameter) -> CommandError:
+    return CommandError(f"/{command.name} needs a {parameter.name}. Type: {command.usage}")
+
+
+def _complete_parameters(command: Command, prefix: str, rest: str) -> Iterator[Completion]:
+    start, _, word = prefix.rpartition(" ")
+    settings = [p for p in command.parameters if p.kind is Kind.SETTING]
+    if word.startswith("-"):
+        for parameter in command.parameters:
+            for flag in parameter.flags:
+                if flag.startswith(word.lower()):
+                    yield Completion(f"{start} {flag} ", parameter.help)
+        return
+    for parameter in settings:
+        written = [f"{parameter.name}={choice}" for choice in parameter.choices]
+        for option in written or [f"{parameter.name}="]:
+            if option.startswith(word.lower()):
+                yield Completion(f"{start} {option}", parameter.help)
+    _, typed = _split_options(command, rest)
+    chosen = command.rest
+    if chosen is not None and prefix.endswith(typed):
+        line = prefix[: len(prefix) - len(typed)]
+        for choice in chosen.choices:
+            if choice.startswith(typed.lower()):
+                yield Completion(f"{line}{choice}", LIBRARY.get(choice, chosen.help))

@@ -1,0 +1,121 @@
+"""The personas to take by name: the built-in ones and a workspace's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.core import personas
+from bot.core.access import require_admin
+from bot.core.events import Author, ThreadKey
+from bot.core.personas import LIBRARY, PersonaError
+from bot.core.ports import Store
+from bot.core.records import Change, LibraryPersona, SamplingOverrides
+from bot.core.safe_names import one_line
+
+MAX_NAME = 40  # characters
+MAX_OWN = 100  # personas in one library
+
+
+async def personas_of(store: Store, key: ThreadKey) -> list[LibraryPersona]:
+    """All that a workspace can take: the built-in ones, then its own by name."""
+    built_in = [LibraryPersona(name, text, built_in=True) for name, text in LIBRARY.items()]
+    return built_in + await store.library(_workspace(key))
+
+
+async def find(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
+    """The persona of this name, whatever its case.
+
+    Raises:
+        PersonaError: there is none; the text lists those there are.
+    """
+    known = await personas_of(store, key)
+    wanted = _plain(name)
+    for persona in known:
+        if _plain(persona.name) == wanted:
+            return persona
+    names = ", ".join(persona.name for persona in known)
+    raise PersonaError(f"There is no persona {name[:MAX_NAME]!r}. There are: {names}.")
+
+
+async def add(store: Store, key: ThreadKey, persona: LibraryPersona, by: Author) -> LibraryPersona:
+    """Add a persona to a workspace's library.
+
+    Raises:
+        NotAllowed: `by` is no admin.
+        PersonaError: its name is taken or none, its text or sampling is wrong, or there are too
+            many.
+    """
+    require_admin(by)
+    own = await store.library(_workspace(key))
+    persona = check(persona)
+    if _plain(persona.name) in {*map(_plain, LIBRARY), *(_plain(other.name) for other in own)}:
+        raise PersonaError(f"There is a persona {persona.name!r} already; take another name.")
+    if len(own) >= MAX_OWN:
+        raise PersonaError(f"Your library holds {MAX_OWN} personas; remove one first.")
+    change = Change(by, "persona-library add", "", _told(persona))
+    await store.save_library_persona(_workspace(key), persona, change)
+    return persona
+
+
+async def edit(
+    store: Store, key: ThreadKey, name: str, text: str, sampling: SamplingOverrides, by: Author
+) -> LibraryPersona:
+    """Give a persona of a workspace's own library another text and sampling.
+
+    Raises:
+        NotAllowed: `by` is no admin.
+        PersonaError: there is none of this name, it is built in, or text or sampling is wrong.
+    """
+    require_admin(by)
+    old = await _own(store, key, name)
+    new = check(replace(old, text=text, sampling=sampling))
+    change = Change(by, "persona-library edit", _told(old), _told(new))
+    await store.save_library_persona(_workspace(key), new, change)
+    return new
+
+
+async def remove(store: Store, key: ThreadKey, name: str, by: Author) -> LibraryPersona:
+    """Remove a persona from a workspace's own library. Where it is in use it stays in use.
+
+    Raises:
+        NotAllowed: `by` is no admin.
+        PersonaError: there is none of this name, or it is built in.
+    """
+    require_admin(by)
+    old = await _own(store, key, name)
+    change = Change(by, "persona-library remove", _told(old), "")
+    await store.remove_library_persona(_workspace(key), old.name, change)
+    return old
+
+
+async def _own(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
+    found = await find(store, key, name)
+    if found.built_in:
+        raise PersonaError(f"{found.name!r} is built in and stays as it is.")
+    return found
+
+
+def check(persona: LibraryPersona) -> LibraryPersona:
+    """The persona as a library holds it.
+
+    Raises:
+        PersonaError: its name, text or sampling is wrong.
+    """
+    name = one_line(persona.name, MAX_NAME + 1)
+    if not name or len(name) > MAX_NAME:
+        raise PersonaError(f"A persona's name has 1 to {MAX_NAME} characters.")
+    text = personas.checked_text(persona.text)
+    personas.check_sampling(persona.sampling)
+    return replace(persona, name=name, text=text)
+
+
+def _told(persona: LibraryPersona) -> str:
+    return f"{persona.name}: {personas.described(persona.text, persona.sampling)}"
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _workspace(key: ThreadKey) -> ThreadKey:
+    return replace(key, channel="", thread="")

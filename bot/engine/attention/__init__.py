@@ -1,0 +1,1 @@
+"""The seam between the model runner and what computes attention."""

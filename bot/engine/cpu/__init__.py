@@ -1,0 +1,1 @@
+"""Parley's own kernels for CPUs."""

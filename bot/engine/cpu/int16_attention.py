@@ -1,0 +1,114 @@
+"""The inputs of `attention_kernel.py`: a layer's K/V pool and each row's visible keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from bot.engine.attention.sdpa import Row, Step
+
+QUERIES = 8
+"""Rows of one sequence that are attended together, at most."""
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPlan:
+    """A step for one group of layers. All arrays are int64.
+
+    A row sees consecutive keys: those in its window up to itself, and if it is a picture's soft
+    token, up to the picture's last.
+
+    Attributes:
+        slots: [T], where a row's own K/V goes: block * block_size + place.
+        lows, highs: [T], the first and the last position that a row sees.
+        tables: the blocks of all sequences, one table behind another; index 0 of each is the block
+            of its first position.
+        tiles: [n, 3], consecutive rows of one sequence: the first, how many, and where its table
+            begins in `tables`. The longest first.
+    """
+
+    slots: Numbers
+    lows: Numbers
+    highs: Numbers
+    tables: Numbers
+    tiles: Numbers
+
+    @classmethod
+    def of(cls, rows: list[Row], group: int, window: int | None, size: int) -> PackedPlan:
+        """Plan the chunks of a step.
+
+        Args:
+            rows: in the order in which they are computed.
+            group: index into each table's `blocks`.
+            window: how many tokens a row sees, itself included; None for all.
+            size: tokens a block.
+        """
+        slots, lows, highs, tables, tiles = [], [], [], [], []
+        at, begin = 0, 0
+        for row in rows:
+            end = row.start + row.count
+            table = np.array(row.table.blocks[group][: -(-end // size)], np.int64)
+            places = np.arange(row.start, end)
+            slots.append(table[places // size] * size + places % size)
+            lows.append(np.maximum(0, places - window + 1) if window else np.zeros_like(places))
+            high = places.copy()
+            for span in row.spans:
+                # Soft tokens of one image see each other in both directions (no chunk cuts it).
+                high[max(span.start - row.start, 0) : max(span.end - row.start, 0)] = span.end - 1
+            highs.append(high)
+            tables.append(table)
+            tiles += [
+                (at + first, min(QUERIES, row.count - first), begin)
+                for first in reversed(range(0, row.count, QUERIES))
+            ]
+            at, begin = at + row.count, begin + len(table)
+        # Prefill chunks come last among the rows and take longest: they are begun first.
+        tiles.sort(key=lambda tile: -tile[1])
+        return cls(
+            np.concatenate(slots),
+            np.concatenate(lows),
+            np.concatenate(highs),
+            np.concatenate(tables),
+            np.array(tiles, np.int64),
+        )
+
+
+class PackedKV:
+    """One layer's pool, laid out as attention_kernel.py says. Block 0 is nobody's.
+
+    Args:
+        step: has the plan of the step under way.
+        group: whose plan is this layer's.
+        blocks, size: how many, and tokens in each.
+    """
+
+    def __init__(
+        self, step: Step, group: int, kv_heads: int, dim: int, blocks: int, size: int
+    ) -> None:
+        self.step = step
+        self.group = group
+        self.size = size
+        self.keys = torch.zeros((blocks + 1, kv_heads, size * dim), dtype=torch.int16)
+        self.values = torch.zeros_like(self.keys)
+        self.key_sizes = torch.zeros((blocks + 1, kv_heads, size))
+        self.value_sizes = torch.zeros_like(self.key_sizes)
+
+    def plan(self) -> PackedPlan:
+        """This layer's part of the step under way. Raises NotYours if it is another thread's."""
+        plan = self.step.plan(self.group, self.keys.device, torch.float32).packed
+        assert plan is not None
+        return plan
+
+    def clear(self, blocks: list[int]) -> None:
+        """Nothing to do: what a failed sequence left is read by nobody who doesn't see it."""
+
+    def empty(self) -> None:
+        """Zero everything."""
+        for part in (self.keys, self.values, self.key_sizes, self.value_sizes):
+            part.zero_()

@@ -1,0 +1,155 @@
+"""Gemma 3's text model with as few operators a layer as PyTorch allows, for decoding on a CPU.
+
+transformers' modules are some 80 operators a layer, which for one row take longer than the
+products themselves. Here q, k and v are one product, gate and up another, and q and k share their
+norm and rotation. Activations are float32 (a CPU has no quicker type for so few rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bot.engine.attention.sdpa import LayerKV
+
+Linear = Callable[[torch.Tensor], torch.Tensor]
+"""[n, in] to [n, out], float32."""
+MakeLinear = Callable[..., Linear]
+"""Makes one of weights [out, in] laid below one another."""
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One decoder layer's weights; norms are float32 and have their 1 added."""
+
+    kind: str
+    scale: float
+    qkv: Linear
+    out: Linear
+    gate_up: Linear
+    down: Linear
+    before_attention: torch.Tensor
+    after_attention: torch.Tensor
+    before_mlp: torch.Tensor
+    after_mlp: torch.Tensor
+    head_norms: torch.Tensor  # [heads + kv_heads, head_dim]: q's for each head, then k's
+
+
+class LeanGemma:
+    """The decoder layers and the last norm of a `Gemma3TextModel`.
+
+    Args:
+        text_model: where weights and settings come from; only its rotary embedding is kept.
+        linear: makes the linear layers, e.g. `Int8Linear`.
+    """
+
+    packed = False
+    """Does it attend by `PackedPlan`s, over bfloat16?"""
+
+    def __init__(self, text_model: Any, linear: MakeLinear) -> None:
+        config = text_model.config
+        self._eps = torch.tensor(float(config.rms_norm_eps))
+        self._queries: int = config.num_attention_heads
+        self._keys: int = config.num_key_value_heads
+        self._dim: int = config.head_dim
+        self._rotary = text_model.rotary_emb
+        self._norm = _norm(text_model.norm)
+        self._layers = [self._layer(layer, linear) for layer in text_model.layers]
+        self._kinds = sorted({layer.kind for layer in self._layers})
+
+    @staticmethod
+    def fits(config: Any) -> bool:
+        """Is this text configuration plain Gemma 3's: no biases, no soft caps, GELU?"""
+        return (
+            not config.attention_bias
+            and config.attn_logit_softcapping is None
+            and config.hidden_activation == "gelu_pytorch_tanh"
+        )
+
+    def forward(
+        self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[Any]
+    ) -> torch.Tensor:
+        """One step.
+
+        Args:
+            embeds: [T, hidden]; positions: [T] int64; pools: each layer's `LayerKV`.
+
+        Returns:
+            [T, hidden] float32, normalised.
+        """
+        rows = embeds.float()
+        turns = {kind: self._turn(positions, kind) for kind in self._kinds}
+        for layer, pool in zip(self._layers, pools, strict=True):
+            cos, sin = turns[layer.kind]
+            found = self._attend(layer, self._rms(rows, layer.before_attention), cos, sin, pool)
+            rows = torch.addcmul(rows, self._unit(found), layer.after_attention)
+            found = self._mlp(layer, self._rms(rows, layer.before_mlp))
+            rows = torch.addcmul(rows, self._unit(found), layer.after_mlp)
+        return self._rms(rows, self._norm)
+
+    def _attend(
+        self,
+        layer: _Layer,
+        rows: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        pool: LayerKV,
+    ) -> torch.Tensor:
+        both = self._queries + self._keys
+        split = layer.qkv(rows).view(len(rows), both + self._keys, self._dim)
+        heads = self._rms(split[:, :both], layer.head_norms)
+        # Rotation by halves: the roll swaps them, the first half of `sin` carries the minus.
+        heads = torch.addcmul(heads * cos, heads.roll(self._dim // 2, -1), sin)
+        heads = heads.to(pool.dtype)
+        queries, keys = heads[:, : self._queries], heads[:, self._queries :]
+        found = pool.attend(queries, keys, split[:, both:].to(pool.dtype), layer.scale)
+        return layer.out(found.flatten(1).float())
+
+    def _mlp(self, layer: _Layer, rows: torch.Tensor) -> torch.Tensor:
+        gate, up = layer.gate_up(rows).chunk(2, -1)
+        return layer.down(functional.gelu(gate, approximate="tanh").mul_(up))
+
+    def _rms(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return self._unit(rows).mul_(weight)
+
+    def _unit(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows over their root mean square."""
+        # PyTorch's rms_norm is many small operators on a CPU; this is the least that works.
+        length = torch.linalg.vector_norm(rows, 2, -1, keepdim=True)
+        size = torch.addcmul(self._eps, length, length, value=1 / rows.shape[-1]).rsqrt_()
+        return rows * size
+
+    def _turn(self, positions: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and signed sines [T, 1, head_dim]."""
+        like = torch.empty(0, dtype=torch.float32)
+        cos, sin = self._rotary(like, positions[None], kind)
+        sin = sin[0].clone()
+        sin[:, : self._dim // 2].neg_()
+        return cos[0][:, None], sin[:, None]
+
+    def _layer(self, layer: Any, linear: MakeLinear) -> _Layer:
+        attn, mlp = layer.self_attn, layer.mlp
+        q, k = _norm(attn.q_norm), _norm(attn.k_norm)
+        return _Layer(
+            kind=attn.layer_type,
+            scale=attn.scaling,
+            qkv=linear(attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight),
+            out=linear(attn.o_proj.weight),
+            gate_up=linear(mlp.gate_proj.weight, mlp.up_proj.weight),
+            down=linear(mlp.down_proj.weight),
+            before_attention=_norm(layer.input_layernorm),
+            after_attention=_norm(layer.post_attention_layernorm),
+            before_mlp=_norm(layer.pre_feedforward_layernorm),
+            after_mlp=_norm(layer.post_feedforward_layernorm),
+            head_norms=torch.cat([q.expand(self._queries, -1), k.expand(self._keys, -1)]),
+        )
+
+
+def _norm(module: Any) -> torch.Tensor:
+    """A Gemma norm's weight as the factor it is, float32."""
+    weight: torch.Tensor = module.weight.detach().float() + 1
+    return weight

@@ -1,0 +1,1 @@
+"""The model: loaded, run for one step, sampled."""

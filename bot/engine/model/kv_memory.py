@@ -1,0 +1,85 @@
+"""How many blocks of K/V a memory budget buys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+import torch
+
+from bot.engine.api import ModelLoadError
+from bot.engine.model.loading import LoadedModel, LocalEngineConfig
+from bot.engine.model.quantize import packs
+from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+
+MIB = 2**20
+_CPU_DEFAULT = 512 * MIB
+_CUDA_SHARE = 0.85  # of what the weights leave free; the rest is for activations
+_SMALLEST_CONTEXT = 64
+
+
+def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBlocks, int]:
+    """The block manager for a loaded model, and the context length that it can hold.
+
+    A sliding group needs only its window per conversation, so it gets fewer blocks the longer the
+    context is: for conversations of two windows on average, and at least a quarter.
+
+    Raises:
+        ModelLoadError: the budget holds not even a short conversation.
+    """
+    text = loaded.text_model.config
+    size = config.block_size
+    sliding = sum(kind == "sliding_attention" for kind in text.layer_types)
+    full = len(text.layer_types) - sliding
+    layer = _token_bytes(loaded, size)
+    context = min(config.max_context, loaded.max_positions)
+    images = loaded.tokenizer.images
+    step = max(config.max_step_tokens, images.count if images else 0)
+    window: int = text.sliding_window or context
+    share = min(1.0, max(0.25, 2 * window / context))
+    budget = _budget(config, loaded, 2 * context * layer * (full + share * sliding))
+    tokens = int(budget / (layer * (full + share * sliding)))
+    blocks = tokens // size
+    least = -(-(window + step) // size) + 1
+    groups = []
+    if full:
+        groups.append(Group(None, Pool(blocks)))
+    if sliding:
+        groups.append(Group(window, Pool(min(blocks, max(int(share * blocks), least)))))
+    manager = KVBlocks(size, tuple(groups), step_tokens=step, reuse=config.prefix_cache)
+    capacity = manager.capacity() if full else context
+    if capacity < min(_SMALLEST_CONTEXT, context):
+        least_mib = int(context * layer * (full + share * sliding) / MIB) + 1
+        raise ModelLoadError(
+            f"PARLEY_KV_MEMORY_MIB={config.kv_memory_mib} holds {capacity} tokens; "
+            f"set at least {least_mib} for a context of {context}"
+        )
+    if capacity < context:
+        config.say(f"the context is cut to {capacity} tokens by the memory for keys and values")
+    return manager, min(context, capacity)
+
+
+def _token_bytes(loaded: LoadedModel, block_size: int) -> int:
+    """What one token's keys and values take in one layer."""
+    text = loaded.text_model.config
+    number, size = loaded.dtype.itemsize, 0
+    if loaded.int8 and packs(text, block_size):
+        number, size = 2, 4  # whole numbers in 16 bits and their size (attention_kernel.py)
+    return int(2 * text.num_key_value_heads * (text.head_dim * number + size))
+
+
+def _budget(config: LocalEngineConfig, loaded: LoadedModel, wanted: float) -> float:
+    """Bytes for keys and values. `wanted`: two full conversations."""
+    if config.kv_memory_mib:
+        return config.kv_memory_mib * MIB
+    if loaded.device.type == "cuda":
+        free: Any = torch.cuda.mem_get_info(loaded.device)[0]
+        return float(free * _CUDA_SHARE)
+    return min(max(_CPU_DEFAULT, wanted), float(psutil.virtual_memory().available) / 2)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Did the device (or the machine) run out of memory?"""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -1,0 +1,354 @@
+"""From a setting to a model in memory, with errors that name the setting and the fix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, GenerationConfig
+
+from bot.engine.api import EngineInfo, ModelLoadError
+from bot.engine.model.load_errors import explained, first_line, no_memory
+from bot.engine.model.quantize import on_cpu, on_cuda, own_kernels
+from bot.engine.text.pan_and_scan import CropRule, PanAndScan
+from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
+
+Progress = Callable[[str], None]
+_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+# Checkpoints that see keep the text model under a prefix; two layouts are in use on the Hub.
+_TEXT_ONLY_KEYS = {r"^(language_model\.model|model\.language_model)\.": "model."}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngineConfig:
+    """Everything `LocalEngine` needs; defaults suit one machine."""
+
+    model: str  # a Hub id or a folder; also the name shown
+    locate: Callable[[], str | Path] | None = None
+    """Called on the engine's thread; gives the folder or Hub id to load instead of `model`."""
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+    device_map: str | None = None  # accelerate's: auto, balanced, ... over several devices
+    dtype: str = "auto"  # auto, bfloat16, float16, float32
+    quantize: str = "none"  # int8, none; auto: int8 on a CPU that is quick at it
+    text_only: bool = False
+    allow_pretrained: bool = False
+    hf_token: str | None = None
+    max_context: int = 8192  # tokens, prompt and reply
+    max_batch: int = 64  # sequences in one forward pass
+    max_step_tokens: int = 512  # tokens in one forward pass
+    max_queue: int = 256  # requests that may wait beyond a full batch
+    kv_memory_mib: int = 0  # 0: chosen by the device
+    image_cache_mib: int = 256
+    pan_and_scan: PanAndScan = "off"
+    block_size: int = 16
+    prefix_cache: bool = True
+    step_timeout_s: float = 300.0  # a step that takes longer hangs; 0: never
+    threads: int = 0  # 0: PyTorch's choice
+    ignore_eos: bool = False  # for benchmarks: every reply has its full length
+    progress: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Report progress."""
+        if self.progress is not None:
+            self.progress(line)
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A model ready to run."""
+
+    model: Any  # Gemma3ForCausalLM or Gemma3ForConditionalGeneration
+    text_model: Any
+    head: Any
+    tokenizer: ChatTokenizer
+    image_processor: Any | None
+    stop_ids: frozenset[int]
+    device: torch.device
+    dtype: torch.dtype
+    max_positions: int
+    name: str
+    int8: bool = False  # the runner is to turn the linear layers into 8 bits
+
+    def info(self, max_context: int) -> EngineInfo:
+        """What the engine tells about itself."""
+        images = self.tokenizer.images
+        return EngineInfo(
+            model=self.name,
+            sees_images=images is not None,
+            max_context=max_context,
+            image_tokens=images.count if images else 0,
+            device=str(self.device),
+            dtype="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
+        )
+
+
+def load_model(config: LocalEngineConfig) -> LoadedModel:
+    """Find, check, download and load the model. Slow and blocking.
+
+    Raises:
+        ModelLoadError: one line that names the setting and the fix.
+    """
+    source = _locate(config)
+    device = _device(config)
+    with _quiet(), explained(config.model, source, config.hf_token):
+        hub = {"token": config.hf_token}
+        settings = AutoConfig.from_pretrained(source, **hub)
+        _check_family(config, settings)
+        sees = settings.model_type == "gemma3" and not config.text_only
+        text = settings.get_text_config()
+        int8 = device.type == "cpu" and on_cpu(config.quantize, text, config.say)
+        dtype = _dtype(config, device, int8)
+        raw_tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+        _check_instructed(config, source, raw_tokenizer)
+        _check_memory(config, settings, sees, device, dtype)
+        if not Path(source).is_dir():
+            config.say(f"downloading {source}")
+            source = snapshot_download(
+                source, token=config.hf_token, allow_patterns=_FILES, tqdm_class=_bar(config)
+            )
+        quantizer = on_cuda(config.quantize, config.say) if device.type == "cuda" else None
+        kind = "int8" if quantizer is not None else str(dtype)[6:]
+        config.say(f"loading {config.model} ({kind}, {device})")
+        model = _load_weights(config, source, settings, sees, device, dtype, quantizer)
+        if int8 and sees and config.dtype == "auto":
+            model.model.vision_tower.to(quickest_on_cpu())
+            model.model.multi_modal_projector.to(quickest_on_cpu())
+        stop_ids = _stop_ids(source, settings)
+        processor = AutoImageProcessor.from_pretrained(source) if sees else None
+    text_model = model.model.language_model if sees else model.model
+    images = None
+    if sees:
+        images = ImageTokens(
+            start=settings.boi_token_index,
+            end=settings.eoi_token_index,
+            soft=settings.image_token_index,
+            count=settings.mm_tokens_per_image,
+        )
+    crops = CropRule.of(config.pan_and_scan, processor) if sees else CropRule("off")
+    tokenizer = ChatTokenizer(raw_tokenizer, images, text.vocab_size, crops)
+    ends = {tokenizer.end_of_turn} | ({tokenizer.eos} if tokenizer.eos is not None else set())
+    return LoadedModel(
+        model=model,
+        text_model=text_model,
+        head=model.lm_head,
+        tokenizer=tokenizer,
+        image_processor=processor,
+        stop_ids=frozenset(stop_ids | ends),
+        device=device,
+        dtype=dtype,
+        max_positions=text.max_position_embeddings,
+        name=config.model,
+        int8=int8,
+    )
+
+
+def _locate(config: LocalEngineConfig) -> str:
+    """The folder or Hub id to load from."""
+    if config.locate is not None:
+        try:
+            return str(config.locate())
+        except ModelLoadError:
+            raise
+        except Exception as error:
+            raise ModelLoadError(f"PARLEY_MODEL={config.model}: {first_line(error)}") from error
+    path = Path(config.model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelLoadError(
+                f"PARLEY_MODEL={config.model}: the folder has no config.json; name the folder that "
+                "`save_pretrained` wrote"
+            )
+        return str(path)
+    if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") > 1:
+        raise ModelLoadError(f"PARLEY_MODEL={config.model}: there is no such folder")
+    return config.model
+
+
+def _device(config: LocalEngineConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"PARLEY_DEVICE={config.device} is no device; use auto, cpu, cuda or cuda:1"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelLoadError(
+            f"PARLEY_DEVICE={config.device}: PyTorch sees {torch.cuda.device_count()} CUDA devices;"
+            " use cpu or install a CUDA build of torch"
+        )
+    return device
+
+
+def _dtype(config: LocalEngineConfig, device: torch.device, int8: bool) -> torch.dtype:
+    if config.dtype != "auto":
+        if config.dtype not in _DTYPES:
+            raise ModelLoadError(
+                f"PARLEY_DTYPE={config.dtype} is unknown; use auto, {', '.join(_DTYPES)}"
+            )
+        return _DTYPES[config.dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # With our own kernels hardly anything computes in it, and it is half as big.
+    own = int8 and own_kernels() is not None
+    return torch.bfloat16 if own else quickest_on_cpu()
+
+
+@lru_cache(maxsize=1)
+def quickest_on_cpu() -> torch.dtype:
+    """Time two types on the CPU: without AVX512-BF16 or AMX, bfloat16 is emulated and slow."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, weight = torch.zeros(16, 1024, dtype=dtype), torch.zeros(4096, 1024, dtype=dtype)
+        torch.nn.functional.linear(rows, weight)
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            torch.nn.functional.linear(rows, weight)
+            best = min(best, time.perf_counter() - start)
+        seconds[dtype] = best
+    return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def _check_family(config: LocalEngineConfig, settings: Any) -> None:
+    if settings.model_type not in ("gemma3", "gemma3_text"):
+        raise ModelLoadError(
+            f"PARLEY_MODEL={config.model} is a {settings.model_type} model, not a Gemma 3; "
+            "use for example google/gemma-3-4b-it"
+        )
+
+
+def _check_instructed(config: LocalEngineConfig, source: str, tokenizer: Any) -> None:
+    """A pre-trained checkpoint knows no turns: it would echo the question in a loop."""
+    named_pt = source.rstrip("/").endswith("-pt")
+    if config.allow_pretrained or not (named_pt or not getattr(tokenizer, "chat_template", None)):
+        return
+    better = (config.model.removesuffix("-pt")) + "-it"
+    raise ModelLoadError(
+        f"PARLEY_MODEL={config.model} is a pre-trained checkpoint and can't hold a chat; use the "
+        f"instruction-tuned {better} (or set PARLEY_ALLOW_PRETRAINED=true to run it all the same)"
+    )
+
+
+def _check_memory(
+    config: LocalEngineConfig, settings: Any, sees: bool, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Refuse before a download of gigabytes what can't be loaded after it."""
+    if config.device_map is not None:
+        return
+    with torch.device("meta"):
+        empty = _model_class(sees)(settings if sees else settings.get_text_config())
+    needed = sum(p.numel() for p in empty.parameters()) * dtype.itemsize
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    if needed > free:
+        raise no_memory(
+            config.model, f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+        )
+
+
+def _model_class(sees: bool) -> Any:
+    return transformers.Gemma3ForConditionalGeneration if sees else transformers.Gemma3ForCausalLM
+
+
+def _load_weights(
+    config: LocalEngineConfig,
+    folder: str,
+    settings: Any,
+    sees: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantizer: Any | None = None,
+) -> Any:
+    options: dict[str, Any] = {}
+    if quantizer is not None:
+        options["quantization_config"] = quantizer
+    if settings.model_type == "gemma3" and not sees:
+        options |= {"config": settings.get_text_config(), "key_mapping": _TEXT_ONLY_KEYS}
+    if config.device_map is not None:
+        options["device_map"] = config.device_map
+    elif device.type != "cpu":
+        options["device_map"] = {"": device}
+    model, report = _model_class(sees).from_pretrained(
+        folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
+    )
+    if report["missing_keys"]:
+        name = sorted(report["missing_keys"])[0]
+        raise ModelLoadError(
+            f"PARLEY_MODEL={config.model}: the checkpoint lacks {len(report['missing_keys'])} "
+            f"weights ({name}, ...); download it again"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _stop_ids(folder: str, settings: Any) -> set[int]:
+    """Where the checkpoint says that generation ends; the tokenizer's own ends come on top."""
+    found: set[int] = set()
+    sources = [settings, settings.get_text_config()]
+    if (Path(folder) / "generation_config.json").is_file():
+        sources.append(GenerationConfig.from_pretrained(folder))
+    for source in sources:
+        ids = getattr(source, "eos_token_id", None)
+        found |= {ids} if isinstance(ids, int) else set(ids or ())
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and tables of transformers on stderr: progress goes through the callback."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _bar(config: LocalEngineConfig) -> type[Any]:
+    """A tqdm class that reports through the callback, at most every two seconds."""
+
+    class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
+        _said = 0.0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": False, "file": _Nowhere()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            done: bool | None = super().update(n)
+            now = time.monotonic()
+            if self.total and self.unit == "B" and now - Bar._said > 2:
+                Bar._said = now
+                share = 100 * self.n / self.total
+                config.say(f"downloading: {share:.0f} % of {self.total / 1e9:.1f} GB")
+            return done
+
+    return Bar
+
+
+class _Nowhere:
+    """A file that swallows what a bar draws."""
+
+    def write(self, _: str) -> int:
+        return 0
+
+    def flush(self) -> None:
+        return None

@@ -1,0 +1,312 @@
+"""One forward pass over what the scheduler chose: rows in, logits out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from bot.engine.attention import sdpa
+from bot.engine.attention.sdpa import GroupPlan, LayerKV, Row, Step
+from bot.engine.cpu import bf16_packing
+from bot.engine.cpu.int8_linear import Int8Linear
+from bot.engine.cpu.int16_attention import PackedKV
+from bot.engine.cpu.lean_model import LeanGemma, MakeLinear
+from bot.engine.cuda.graphs import DecodeGraphs, Outputs, Record
+from bot.engine.model.quantize import in_8_bits
+from bot.engine.model.sampling import Draws, Sampler, begin
+from bot.engine.schedule.block_manager import NULL, Group, KVBlocks, Table
+from bot.engine.schedule.scheduler import Chunk, Sequence
+
+Features = Callable[[Sequence, str], torch.Tensor]
+"""Gives a picture's soft-token embeddings [tokens, hidden] by sequence and digest."""
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What a forward pass gave.
+
+    `logits` [n, V]: one row for each of `sequences`, to be multiplied by its `scale` [n, 1] if
+    there is one. `broken`: sequences some row of which isn't finite; none of their rows is in
+    `logits`.
+    """
+
+    sequences: list[Sequence]
+    logits: torch.Tensor
+    broken: list[Sequence]
+    scale: torch.Tensor | None = None
+
+
+class ModelRunner:
+    """Runs Gemma 3's text model over the K/V pool.
+
+    Args:
+        text_model: a `Gemma3TextModel`; its attention is switched to the paged one.
+        head: the LM head.
+        blocks: the pool's bookkeeping (its groups name the windows).
+        image_token: id of the soft token, which may lie outside the embedding matrix.
+        int8: turn the linear layers and the head into 8 bits (CPU); the model's own are dropped.
+        lean: run `LeanGemma` on such linears instead of transformers' modules; `int8` does.
+        paged: use the paged kernel (varlen_attention.py) where a step allows.
+    """
+
+    def __init__(
+        self,
+        text_model: Any,
+        head: Any,
+        blocks: KVBlocks,
+        image_token: int | None,
+        *,
+        int8: bool = False,
+        lean: MakeLinear | None = None,
+        paged: bool = False,
+    ) -> None:
+        self.model = text_model
+        self.head_device = head.weight.device
+        self.head = head
+        self.blocks = blocks
+        self.image_token = image_token
+        self.config = text_model.config
+        self._layout = [
+            (layer.self_attn.sliding_window, layer.input_layernorm.weight[:0])
+            for layer in text_model.layers
+        ]
+        self.paged = paged
+        self.lean: LeanGemma | None = None
+        weight = text_model.embed_tokens.weight
+        if int8:
+            self.lean, self.head = in_8_bits(text_model, head, blocks.block_size)
+            text_model.layers = nn.ModuleList()
+        elif lean is not None:
+            self.lean = LeanGemma(text_model, lean)
+        elif weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
+            self.head = bf16_packing.pack(text_model, head)
+        text_model.set_attn_implementation(sdpa.NAME)
+        self.step = Step()
+        self.layers = self._build_pool()
+        self.graphs: DecodeGraphs | None = None
+
+    @torch.inference_mode()
+    def record(self, record: Record, *, longest: int, most: int) -> None:
+        """Record decode steps of up to `most` sequences of up to `longest` tokens (graphs.py)."""
+        self.graphs = DecodeGraphs(
+            self._decode,
+            [group.window for group in self.blocks.groups],
+            block_size=self.blocks.block_size,
+            longest=longest,
+            most=most,
+            device=self.head_device,
+            record=record,
+        )
+        self._recorded = (record, longest, most)
+        self.graphs.warm_up()
+
+    def renewed(self) -> Self:
+        """The same weights with an empty pool of its own; the old one may still be in use."""
+        new = copy.copy(self)
+        new.blocks = self.blocks.fresh()
+        new.step = Step()
+        new.layers = new._build_pool()
+        if self.graphs is not None:
+            record, longest, most = self._recorded
+            new.record(record, longest=longest, most=most)
+        return new
+
+    @torch.inference_mode()
+    def forward(self, chunks: list[Chunk], features: Features) -> StepResult:
+        """Compute the chunks; K/V goes into the pool.
+
+        Args:
+            chunks: in any order; every sequence at most once.
+            features: looks up pictures that lie in prefill chunks.
+        """
+        chunks = sorted(chunks, key=lambda c: (c.count > 1, -c.end))
+        if self.graphs is not None and all(chunk.count == 1 for chunk in chunks):
+            rows = self._rows(chunks)
+            tokens = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+            if not any(map(sdpa.sees_picture, rows)) and (found := self.graphs.run(rows, tokens)):
+                return self._result(chunks, *found)
+        return self._result(chunks, self.hidden(chunks, features))
+
+    @torch.inference_mode()
+    def launch(
+        self, chunks: list[Chunk], samplers: list[Sampler], tokens: torch.Tensor | None
+    ) -> Draws | None:
+        """Begin a recorded decode step and its draws, without waiting for anything.
+
+        Args:
+            chunks: one token each.
+            samplers: all of which can draw in rows.
+            tokens: [n] int64 on the device, if they aren't known here yet.
+
+        Returns:
+            The draws; None if this step can't be a recorded one.
+        """
+        rows = self._rows(chunks)
+        if self.graphs is None or any(map(sdpa.sees_picture, rows)):
+            return None
+        known = [] if tokens is not None else [c.sequence.tokens[c.start] for c in chunks]
+        outputs = self.graphs.run(rows, known if tokens is None else tokens)
+        if outputs is None:
+            return None
+        hidden, logits = outputs
+        return begin(logits, samplers, good=torch.isfinite(hidden).all(-1))
+
+    @torch.inference_mode()
+    def hidden(self, chunks: list[Chunk], features: Features) -> torch.Tensor:
+        """The last hidden states [T, hidden] of chunks, decoding ones first, longest first."""
+        embeds, positions = self._inputs(chunks, features)
+        self.step.begin(self._plan(chunks))
+        return self._layers(embeds, positions)
+
+    def _decode(
+        self, tokens: torch.Tensor, positions: torch.Tensor, plans: list[GroupPlan]
+    ) -> Outputs:
+        """A decode step as a function of tensors alone, so that it can be recorded."""
+        self.step.begin(plans)
+        hidden = self._layers(self.model.embed_tokens(tokens), positions)
+        return hidden, self.logits(hidden)[0]
+
+    def _layers(self, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Embeddings [T, hidden] through all layers, by the plans that were set."""
+        if self.lean is not None:
+            return self.lean.forward(embeds, positions, self.layers)
+        found: torch.Tensor = self.model(
+            inputs_embeds=embeds[None],
+            position_ids=positions[None],
+            # The paged attention needs no masks; a dict keeps transformers from making some.
+            attention_mask={"full_attention": None, "sliding_attention": None},
+            use_cache=False,
+        ).last_hidden_state[0]
+        return found
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hidden states [n, hidden] to logits [n, V], and the rows' scales [n, 1] if they have."""
+        if isinstance(self.head, Int8Linear):
+            return self.head.unscaled(hidden)
+        logits = self.head(hidden.to(self.head_device))
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return (logits if cap is None else torch.tanh(logits / cap) * cap), None
+
+    def clear(self, table: Table, computed: int) -> None:
+        """Zero what a failed step may have left behind the first `computed` tokens.
+
+        NaN in the pool would spread: a masked key still counts as 0 * NaN. Blocks before are
+        known to be finite and may be somebody else's too.
+        """
+        first = computed // self.blocks.block_size
+        for group, ids in enumerate(table.blocks):
+            if used := [block for block in ids[first:] if block != NULL]:
+                for layer in self.layers:
+                    if layer.group == group:
+                        layer.clear(used)
+
+    def reset(self) -> None:
+        """Empty pool, nothing published."""
+        self.blocks.reset()
+        for layer in self.layers:
+            layer.empty()
+
+    def _inputs(self, chunks: list[Chunk], features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings [T, hidden] and positions [T]."""
+        ids: list[int] = []
+        positions: list[int] = []
+        for chunk in chunks:
+            ids += chunk.sequence.tokens[chunk.start : chunk.end]
+            positions += range(chunk.start, chunk.end)
+        table = self.model.embed_tokens
+        device = table.weight.device
+        tokens = torch.tensor(ids, device=device)
+        if self.image_token is not None and self.image_token >= table.num_embeddings:
+            tokens = tokens.masked_fill(tokens == self.image_token, 0)
+        embeds = table(tokens)
+        at = 0
+        for chunk in chunks:
+            for span in chunk.sequence.spans:
+                low, high = max(span.start, chunk.start), min(span.end, chunk.end)
+                if low < high:
+                    rows = features(chunk.sequence, span.digest)[
+                        low - span.start : high - span.start
+                    ]
+                    first = at + low - chunk.start
+                    embeds[first : first + high - low] = rows.to(embeds)
+            at += chunk.count
+        return embeds, torch.tensor(positions, device=device)
+
+    @staticmethod
+    def _rows(chunks: list[Chunk]) -> list[Row]:
+        return [Row(c.sequence.table, c.sequence.spans, c.start, c.count) for c in chunks]
+
+    def _plan(self, chunks: list[Chunk]) -> list[GroupPlan]:
+        rows = self._rows(chunks)
+        size = self.blocks.block_size
+        groups = list(enumerate(self.blocks.groups))
+        if self.lean is not None and self.lean.packed:
+            return [sdpa.plan_packed(rows, at, group.window, size) for at, group in groups]
+        if self.paged:
+            device = self.model.embed_tokens.weight.device
+            plans = [
+                sdpa.plan_paged(rows, number, group.window, size, device)
+                for number, group in groups
+            ]
+            if None not in plans:
+                return [plan for plan in plans if plan is not None]
+        return [sdpa.plan_group(rows, number, group.window, size) for number, group in groups]
+
+    def _result(
+        self, chunks: list[Chunk], hidden: torch.Tensor, known: torch.Tensor | None = None
+    ) -> StepResult:
+        """Which sequences get a token, and from which logits (`known` [T, V], or computed)."""
+        finite = torch.isfinite(hidden).all(-1).tolist()
+        broken: list[Sequence] = []
+        sequences: list[Sequence] = []
+        last: list[int] = []
+        at = 0
+        for chunk in chunks:
+            if not all(finite[at : at + chunk.count]):
+                broken.append(chunk.sequence)
+            elif chunk.samples:
+                sequences.append(chunk.sequence)
+                last.append(at + chunk.count - 1)
+            at += chunk.count
+        if known is not None and len(last) == len(known):
+            return StepResult(sequences, known, broken)
+        index = torch.tensor(last, dtype=torch.int64, device=hidden.device)
+        if known is not None:
+            return StepResult(sequences, known[index], broken)
+        if not last:
+            return StepResult([], hidden[index], broken)
+        logits, scale = self.logits(hidden[index])
+        return StepResult(sequences, logits, broken, scale)
+
+    def _build_pool(self) -> list[LayerKV] | list[PackedKV]:
+        heads, dim, size = (
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+            self.blocks.block_size,
+        )
+        groups = [group_of(self.blocks.groups, window) for window, _ in self._layout]
+        counts = [self.blocks.groups[group].pool.size for group in groups]
+        if self.lean is not None and self.lean.packed:
+            return [
+                PackedKV(self.step, group, heads, dim, count, size)
+                for group, count in zip(groups, counts, strict=True)
+            ]
+        layers = [
+            LayerKV(self.step, group, heads, count, like, size, heads * dim)
+            for group, count, (_, like) in zip(groups, counts, self._layout, strict=True)
+        ]
+        if self.lean is None:  # transformers' layers find theirs by this name
+            for module, pool in zip(self.model.layers, layers, strict=True):
+                module.self_attn.parley_kv = pool
+        return layers
+
+
+def group_of(groups: tuple[Group, ...], window: int | None) -> int:
+    """Index of the group of layers with this window."""
+    return next(number for number, group in enumerate(groups) if group.window == window)

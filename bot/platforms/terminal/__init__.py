@@ -1,0 +1,1 @@
+"""`parley chat`: the terminal as a platform."""
