@@ -30,7 +30,7 @@ from bot.media.hosts import parse_extra_hosts
 from bot.media.limits import FileLimits
 from bot.media.reader import MediaReader
 from bot.ops import doctor, health
-from bot.platforms.base import Adapter, CanPause, HasRoutes
+from bot.platforms.base import Adapter, CanPause, Checker, HasRoutes
 from bot.platforms.playground.adapter import Playground
 from bot.platforms.terminal.adapter import PLATFORM as TERMINAL
 from bot.platforms.terminal.adapter import TerminalChat
@@ -205,7 +205,7 @@ def _slack(app: App) -> Adapter:
     )
 
 
-def checkers() -> tuple[doctor.Checker, ...]:
+def checkers() -> tuple[Checker, ...]:
     """What `parley doctor` checks; a platform without a token has nothing to check."""
     from bot.platforms.discord import checks as discord_checks
     from bot.platforms.slack import checks as slack_checks

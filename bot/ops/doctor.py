@@ -9,31 +9,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 from bot.config import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found. `fix` is what to do where it is not `ok`."""
-
-    what: str
-    ok: bool
-    detail: str = ""
-    fix: str = ""
-
-    def __str__(self) -> str:
-        text = f"{'ok  ' if self.ok else 'FAIL'} {self.what}"
-        if self.detail:
-            text += f": {self.detail}"
-        return text if self.ok or not self.fix else f"{text}; fix: {self.fix}"
-
-
-Checker: TypeAlias = Callable[[Settings], AsyncIterator[Finding]]
+from bot.platforms.base import Checker, Finding
 
 
 async def examine(settings: Settings, checkers: Iterable[Checker]) -> AsyncIterator[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from aiohttp import web
 
+from bot.config import Settings
 from bot.core.ports import ReplySink
 from bot.core.records import Turn
 
@@ -61,3 +64,23 @@ class CanPause(Protocol):
     async def pause(self) -> None:
         """Take nothing more in. The platform keeps it for the next process. Idempotent."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `parley doctor`. `fix`: what to do about it, where it is not `ok`."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{'ok  ' if self.ok else 'FAIL'} {self.what}"
+        if self.detail:
+            text += f": {self.detail}"
+        return text if self.ok or not self.fix else f"{text}; fix: {self.fix}"
+
+
+#: A platform's part of `parley doctor`: `check` in the package's `checks.py`.
+Checker: TypeAlias = Callable[[Settings], AsyncIterator[Finding]]

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from bot.platforms.discord.records import SavedAsk
+from bot.records.discord import SavedAsk
 from bot.storage import rows
 from bot.storage.database import Database
 from bot.storage.models import Base
@@ -33,7 +33,7 @@ class DiscordAskRow(Base):
 
 
 class DiscordAsks:
-    """`bot.platforms.discord.pending_interactions.AskStore` in our database."""
+    """`bot.platforms.discord.ports.AskStore` on SQLAlchemy."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -10,8 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer, selectinload
 
-from bot.platforms.playground.people import BOT
-from bot.platforms.playground.records import (
+from bot.records.playground import (
     Channel,
     NameTaken,
     Post,
@@ -32,7 +31,7 @@ _WITH_UPLOADS = selectinload(PlaygroundPostRow.uploads).options(defer(Playground
 
 
 class PlaygroundStore:
-    """`bot.platforms.playground.records.WorkspaceStore` on the database."""
+    """`bot.platforms.playground.ports.WorkspaceStore` on SQLAlchemy."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -376,7 +375,7 @@ def _upload(row: PlaygroundUploadRow) -> Upload:
 
 def _post(row: PlaygroundPostRow) -> Post:
     reply = None
-    if row.author == BOT.id and row.turn_id is not None:
+    if row.turn_id is not None:
         reply = Reply(
             turn_id=row.turn_id,
             asker=row.asker or "",

@@ -31,7 +31,8 @@ from bot.platforms.discord.interactions import InteractionOutlet, posts_of
 from bot.platforms.discord.locales import Translations
 from bot.platforms.discord.outlets import Buttons, ChannelOutlet
 from bot.platforms.discord.pacer import Pacer
-from bot.platforms.discord.pending_interactions import Asks, AskStore, Interaction, Now, is_asked
+from bot.platforms.discord.pending_interactions import Asks, Interaction, Now, is_asked
+from bot.platforms.discord.ports import AskStore
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.reply_places import Places
 from bot.platforms.discord.requests import Requests

@@ -8,7 +8,7 @@ from typing import Any
 import discord
 
 from bot.config import Settings
-from bot.ops.doctor import Finding
+from bot.platforms.base import Finding
 from bot.platforms.discord.invite import NEEDED, server_url
 from bot.platforms.discord.rest import Rest, RestError
 

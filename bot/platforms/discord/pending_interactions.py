@@ -7,13 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import discord
 
 from bot.core.records import Turn
 from bot.platforms.discord import keys
-from bot.platforms.discord.records import SavedAsk
+from bot.platforms.discord.ports import AskStore
+from bot.records.discord import SavedAsk
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +26,6 @@ TOKEN_LIVES = timedelta(minutes=14, seconds=30)
 LONG_ENOUGH = timedelta(minutes=5)  # what has to be left for another reply through it
 KEEP = timedelta(days=1)  # after that it is not known any more whether an answer was private
 MAX_OPEN = 1_000
-
-
-class AskStore(Protocol):
-    """Where interactions are kept across a restart."""
-
-    async def save(self, ask: SavedAsk, *, forget_before: datetime) -> None:
-        """Keep an interaction, instead of the question's last one; delete those of before then."""
-        ...
-
-    async def saved(self, since: datetime) -> list[SavedAsk]:
-        """Those since then, oldest first."""
-        ...
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from bot.platforms.playground.guard import HEADERS, Guard
 from bot.platforms.playground.hub import Hub
 from bot.platforms.playground.messages import Handle, Messages
 from bot.platforms.playground.people import BOT, PEOPLE, Person
+from bot.platforms.playground.ports import WorkspaceStore
 from bot.platforms.playground.pulse import Pulse
-from bot.platforms.playground.records import WorkspaceStore
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.replies import open_reply
 from bot.platforms.playground.socket import Sockets

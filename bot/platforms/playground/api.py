@@ -11,7 +11,6 @@ from bot.core.ports import BadImage, FileReader
 from bot.core.records import NormalisedImage
 from bot.platforms.playground.messages import Messages
 from bot.platforms.playground.people import Person
-from bot.platforms.playground.records import DOCUMENT, Post, Upload
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.requests import (
     acting_person,
@@ -26,6 +25,7 @@ from bot.platforms.playground.requests import (
 from bot.platforms.playground.text import channel_name, understand
 from bot.platforms.playground.views import channel_view, notice_view, post_view, upload_view
 from bot.platforms.playground.workspace import Workspace
+from bot.records.playground import DOCUMENT, Post, Upload
 
 MAX_MESSAGE = 8000  # characters
 MAX_UPLOADS = 8  # files in one message

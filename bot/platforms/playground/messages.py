@@ -26,10 +26,10 @@ from bot.core.events import (
 )
 from bot.core.ports import CommandReply
 from bot.platforms.playground.people import BOT, Person
-from bot.platforms.playground.records import Channel, Post, Upload
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.text import understand
 from bot.platforms.playground.workspace import Workspace
+from bot.records.playground import Channel, Post, Upload
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from bot.core.events import ThreadKey
 from bot.core.ports import FinishedReply
 from bot.core.records import Turn, TurnState
-from bot.platforms.playground.records import Channel, Post, Reply, ReplyState
 from bot.platforms.playground.workspace import Workspace
+from bot.records.playground import Channel, Post, Reply, ReplyState
 
 #: Seconds between two times that a running reply's text is written to the database.
 PERSIST_EVERY_S = 1.0

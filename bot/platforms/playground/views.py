@@ -7,7 +7,8 @@ from typing import Any
 
 from bot.core.ports import CommandReply
 from bot.platforms.playground.people import Person, display_name
-from bot.platforms.playground.records import (
+from bot.platforms.playground.text import utf16_length
+from bot.records.playground import (
     DOCUMENT,
     Channel,
     Post,
@@ -16,7 +17,6 @@ from bot.platforms.playground.records import (
     Summary,
     Upload,
 )
-from bot.platforms.playground.text import utf16_length
 
 View = dict[str, Any]
 _EXCERPT = 120

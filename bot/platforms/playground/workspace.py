@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from bot.platforms.playground.hub import Connection, Event, Hub
 from bot.platforms.playground.people import BOT, Person
-from bot.platforms.playground.records import (
+from bot.platforms.playground.ports import WorkspaceStore
+from bot.platforms.playground.refusal import Refused
+from bot.platforms.playground.text import utf16_length
+from bot.platforms.playground.views import channel_view, post_view, summary_view
+from bot.records.playground import (
     Channel,
     NameTaken,
     Post,
     Reply,
     Summary,
-    WorkspaceStore,
 )
-from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.text import utf16_length
-from bot.platforms.playground.views import channel_view, post_view, summary_view
 
 PAGE_SIZE = 50
 

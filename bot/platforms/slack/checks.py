@@ -9,7 +9,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.config import Settings
-from bot.ops.doctor import Finding
+from bot.platforms.base import Finding
 from bot.platforms.slack.api import DOWN, error_code, open_session
 from bot.platforms.slack.manifest import EVENTS_PATH, SCOPES
 from bot.platforms.slack.options import SlackOptions

@@ -11,7 +11,7 @@ import pytest
 
 from bot.core.records import TurnState
 from bot.platforms.discord.pending_interactions import KEEP
-from bot.platforms.discord.records import SavedAsk
+from bot.records.discord import SavedAsk
 from bot.storage.discord import DiscordAsks
 from bot.storage.models import utcnow
 from tests.servers.discord.interactions import Interaction

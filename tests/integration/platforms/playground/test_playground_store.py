@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.platforms.playground.records import NameTaken, Reply, ReplyState
+from bot.records.playground import NameTaken, Reply, ReplyState
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 

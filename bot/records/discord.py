@@ -1,4 +1,4 @@
-"""What is kept of an interaction that waits for its answer; plain data, no SDK."""
+"""A Discord interaction that waits for its answer."""
 
 from __future__ import annotations
 

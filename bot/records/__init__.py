@@ -1,0 +1,1 @@
+"""Plain records that an adapter keeps in the database; they import nothing else of Parley."""
