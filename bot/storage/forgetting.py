@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
@@ -119,28 +119,3 @@ async def claims(session: AsyncSession, before: datetime) -> int:
         execution_options=_NO_SYNC,
     )
     return len(gone.all())
-
-
-async def active_conversations(
-    session: AsyncSession, workspace: ThreadKey, since: datetime
-) -> list[tuple[ThreadKey, str]]:
-    """The conversations with a message since then, and the platform's id of their last."""
-    newest = (
-        select(func.max(MessageRow.id))
-        .join(TurnRow, MessageRow.turn_id == TurnRow.id)
-        .where(MessageRow.at >= since)
-        .group_by(TurnRow.conversation_id)
-    )
-    found = await session.execute(
-        select(ChannelRow.external_id, ConversationRow.thread, MessageRow.platform_id)
-        .join(ChannelRow.workspace)
-        .join(ConversationRow, ConversationRow.channel_id == ChannelRow.id)
-        .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)
-        .join(MessageRow, MessageRow.turn_id == TurnRow.id)
-        .where(*rows.in_workspace(workspace), MessageRow.id.in_(newest))
-        .order_by(MessageRow.id)
-    )
-    return [
-        (ThreadKey(workspace.platform, workspace.workspace, channel, thread), last)
-        for channel, thread, last in found
-    ]

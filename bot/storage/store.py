@@ -22,9 +22,12 @@ from bot.core.records import (
     UsageSummary,
 )
 from bot.storage import (
+    audit,
+    conversations,
     earlier,
     forgetting,
     messages,
+    persona_library,
     personas,
     pictures,
     rows,
@@ -184,7 +187,7 @@ class SqlStore:
                 count = await forgetting.below(session, scope)
             else:
                 count = await forgetting.person(session, scope, user_id)
-            await settings.record(session, scope, change)
+            await audit.record(session, scope, change)
         await self._database.scrub()
         return count
 
@@ -212,7 +215,7 @@ class SqlStore:
         """The conversations with a message since then, and their last message's platform id."""
         async with self._database.read() as session:
             place = ThreadKey(platform, workspace)
-            return await forgetting.active_conversations(session, place, since)
+            return await conversations.active_since(session, place, since)
 
     # Personas
 
@@ -237,7 +240,7 @@ class SqlStore:
     ) -> PersonaVersion:
         """Set (or with None clear) a scope's persona; earlier versions stay."""
         async with self._database.write() as session:
-            await settings.record(session, scope, change)
+            await audit.record(session, scope, change)
             return await personas.add(session, scope, text, sampling, by, name)
 
     async def workspace_personas(self, workspace: ThreadKey) -> list[PersonaVersion]:
@@ -248,21 +251,21 @@ class SqlStore:
     async def library(self, workspace: ThreadKey) -> list[LibraryPersona]:
         """A workspace's own personas, by name."""
         async with self._database.read() as session:
-            return await settings.library(session, workspace)
+            return await persona_library.personas_of(session, workspace)
 
     async def save_library_persona(
         self, workspace: ThreadKey, persona: LibraryPersona, change: Change
     ) -> None:
         """Add a persona to a workspace's library, or replace the one of this name."""
         async with self._database.write() as session:
-            await settings.save_persona(session, workspace, persona, change.by.name)
-            await settings.record(session, workspace, change)
+            await persona_library.save(session, workspace, persona, change.by.name)
+            await audit.record(session, workspace, change)
 
     async def remove_library_persona(self, workspace: ThreadKey, name: str, change: Change) -> bool:
         """Remove a persona from a workspace's library; False if it has none."""
         async with self._database.write() as session:
-            removed = await settings.remove_persona(session, workspace, name)
-            await settings.record(session, workspace, change if removed else None)
+            removed = await persona_library.remove(session, workspace, name)
+            await audit.record(session, workspace, change if removed else None)
             return removed
 
     # Settings, audit, feedback, usage
@@ -280,7 +283,7 @@ class SqlStore:
         """Replace a scope's settings."""
         async with self._database.write() as session:
             await settings.put(session, scope, changed)
-            await settings.record(session, scope, change)
+            await audit.record(session, scope, change)
 
     async def workspace_settings(self, workspace: ThreadKey) -> Mapping[ThreadKey, ChannelSettings]:
         """What is set anywhere in a workspace."""
@@ -295,7 +298,7 @@ class SqlStore:
     async def audit(self, workspace: ThreadKey, limit: int) -> list[AuditEntry]:
         """The last changes in a workspace, newest first."""
         async with self._database.read() as session:
-            return await settings.audit(session, workspace, limit)
+            return await audit.latest(session, workspace, limit)
 
     async def rate(self, turn_id: int, user_id: str, rating: Rating) -> bool:
         """Store somebody's feedback on a reply; False if it is gone."""
