@@ -27,8 +27,17 @@ class ThreadKey:
 
     def scopes(self) -> tuple[ThreadKey, ...]:
         """This key and those that it inherits from, narrowest first: thread, channel, workspace."""
-        wider = (self, replace(self, thread=""), replace(self, channel="", thread=""))
-        return tuple(dict.fromkeys(wider))
+        return tuple(dict.fromkeys((self, self.channel_key, self.workspace_key)))
+
+    @property
+    def channel_key(self) -> ThreadKey:
+        """The channel that it is in."""
+        return replace(self, thread="")
+
+    @property
+    def workspace_key(self) -> ThreadKey:
+        """The workspace that it is in."""
+        return replace(self, channel="", thread="")
 
     def in_thread(self, thread: str) -> ThreadKey:
         """The key of a thread in this channel."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from bot.core import persona_library, personas, scoped_settings
@@ -36,7 +35,7 @@ class Overview:
 
     async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
         """A workspace at a glance, for its admins."""
-        workspace = replace(workspace, channel="", thread="")
+        workspace = workspace.workspace_key
         return WorkspaceOverview(
             personas=await self._store.workspace_personas(workspace),
             settings=await self._store.workspace_settings(workspace),

@@ -19,7 +19,7 @@ MAX_OWN = 100  # personas in one library
 async def personas_of(store: Store, key: ThreadKey) -> list[LibraryPersona]:
     """All that a workspace can take: the built-in ones, then its own by name."""
     built_in = [LibraryPersona(name, text, built_in=True) for name, text in LIBRARY.items()]
-    return built_in + await store.library(_workspace(key))
+    return built_in + await store.library(key.workspace_key)
 
 
 async def find(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
@@ -46,14 +46,14 @@ async def add(store: Store, key: ThreadKey, persona: LibraryPersona, by: Author)
             many.
     """
     require_admin(by)
-    own = await store.library(_workspace(key))
+    own = await store.library(key.workspace_key)
     persona = check(persona)
     if _plain(persona.name) in {*map(_plain, LIBRARY), *(_plain(other.name) for other in own)}:
         raise PersonaError(f"There is a persona {persona.name!r} already; take another name.")
     if len(own) >= MAX_OWN:
         raise PersonaError(f"Your library holds {MAX_OWN} personas; remove one first.")
     change = Change(by, "persona-library add", "", _told(persona))
-    await store.save_library_persona(_workspace(key), persona, change)
+    await store.save_library_persona(key.workspace_key, persona, change)
     return persona
 
 
@@ -70,7 +70,7 @@ async def edit(
     old = await _own(store, key, name)
     new = check(replace(old, text=text, sampling=sampling))
     change = Change(by, "persona-library edit", _told(old), _told(new))
-    await store.save_library_persona(_workspace(key), new, change)
+    await store.save_library_persona(key.workspace_key, new, change)
     return new
 
 
@@ -84,7 +84,7 @@ async def remove(store: Store, key: ThreadKey, name: str, by: Author) -> Library
     require_admin(by)
     old = await _own(store, key, name)
     change = Change(by, "persona-library remove", _told(old), "")
-    await store.remove_library_persona(_workspace(key), old.name, change)
+    await store.remove_library_persona(key.workspace_key, old.name, change)
     return old
 
 
@@ -115,7 +115,3 @@ def _told(persona: LibraryPersona) -> str:
 
 def _plain(name: str) -> str:
     return " ".join(name.split()).casefold()
-
-
-def _workspace(key: ThreadKey) -> ThreadKey:
-    return replace(key, channel="", thread="")

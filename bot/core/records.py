@@ -103,6 +103,16 @@ class Turn:
     posted: tuple[str, ...] = ()
     ref: str | None = None
 
+    @property
+    def asker(self) -> str:
+        """The id of whoever wrote last, and whom the reply answers; "" if that was deleted."""
+        return self.messages[-1].author_id if self.messages else ""
+
+    @property
+    def question_id(self) -> str:
+        """The platform's id of the message that the reply answers; "" if that was deleted."""
+        return self.messages[-1].platform_id if self.messages else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -184,7 +184,7 @@ class Reply:
         stream = self._with.engine.stream(
             prompt.context.messages,
             prompt.sampling,
-            owner=f"{key.platform}/{key.workspace}/{self._asker()}",
+            owner=f"{key.platform}/{key.workspace}/{self.turn.asker}",
             conversation=str(key),
         )
         return Generation(stream)
@@ -213,7 +213,7 @@ class Reply:
             turn_id=self.turn.id,
             platform=key.platform,
             workspace=key.workspace,
-            user_id=self._asker(),
+            user_id=self.turn.asker,
             model=self._with.engine.info.model,
             prompt_tokens=usage.prompt_tokens if usage else prompt.context.tokens,
             cached_tokens=usage.cached_tokens if usage else 0,
@@ -222,9 +222,6 @@ class Reply:
             ttft_s=usage.ttft_s if usage else generation.ttft_s or elapsed,
             total_s=usage.total_s if usage else elapsed,
         )
-
-    def _asker(self) -> str:
-        return self.turn.messages[-1].author_id if self.turn.messages else ""
 
     def _failed(self, error: Exception, text: str) -> _Outcome:
         """One short sentence for the person; the whole story under its reference in the log."""

@@ -244,7 +244,7 @@ class Service:
             return _RESTARTING
         turn = await self._store.turn(event.turn_id)
         # The id comes from outside: it must not reach into another channel.
-        if turn is None or turn.key.in_thread("") != event.key.in_thread(""):
+        if turn is None or turn.key.channel_key != event.key.channel_key:
             return _GONE
         if event.action == "good" or event.action == "bad":
             return await self._rate(turn, event.author.id, event.action)

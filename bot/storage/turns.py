@@ -195,7 +195,7 @@ async def conversation_of(
         .join(ConversationRow.channel)
         .join(ChannelRow.workspace)
         .where(
-            *rows.below(channel.in_thread("")),
+            *rows.below(channel.channel_key),
             # A list of strings, whose text is the same on every database.
             cast(TurnRow.posted, Text).contains(json.dumps(posted), autoescape=True),
         )

@@ -234,7 +234,7 @@ class MemoryStore:
 
     async def conversation_of(self, channel: ThreadKey, posted: str) -> ThreadKey | None:
         for turn in reversed(self.turns.values()):
-            if turn.key.in_thread("") == channel.in_thread("") and posted in turn.posted:
+            if turn.key.channel_key == channel.channel_key and posted in turn.posted:
                 return turn.key
         return None
 
@@ -405,7 +405,7 @@ class MemoryStore:
 
     def _with_message(self, key: ThreadKey, platform_id: str) -> Turn | None:
         for turn in self.turns.values():
-            here = turn.key.in_thread("") == key.in_thread("")
+            here = turn.key.channel_key == key.channel_key
             if here and any(m.platform_id == platform_id for m in turn.messages):
                 return turn
         return None

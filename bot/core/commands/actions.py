@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from bot.core import scoped_settings
 from bot.core.access import (
@@ -104,7 +103,7 @@ class CommandActions:
         return CommandReply("Say what to forget: /forget me, or /forget here.", ok=False)
 
     async def _forget_person(self, event: CommandInvoked) -> CommandReply:
-        workspace = replace(event.key, channel="", thread="")
+        workspace = event.key.workspace_key
         turns = await self._conversations.forget(workspace, event.author.id)
         if not turns:
             return CommandReply("There is nothing of yours that I remember here.")
@@ -115,7 +114,7 @@ class CommandActions:
         )
 
     async def _forget_channel(self, event: CommandInvoked) -> CommandReply:
-        scope = event.key.in_thread("")
+        scope = event.key.channel_key
         require_forget(event.author, scope, is_dm=event.is_dm)
         change = Change(event.author, "forget here", "", "deleted")
         turns = await self._conversations.forget(scope, change=change)
@@ -150,12 +149,12 @@ class CommandActions:
             return CommandReply(f"Days is a whole number from 1 to {MAX_DAYS:,}.", ok=False)
         everybody = event.author.is_admin
         user = None if everybody else event.author.id
-        summary = await self._store.usage(replace(event.key, channel="", thread=""), int(raw), user)
+        summary = await self._store.usage(event.key.workspace_key, int(raw), user)
         return CommandReply(texts.usage(summary, everybody=everybody))
 
     async def _audit(self, event: CommandInvoked) -> CommandReply:
         require_admin(event.author)
-        workspace = replace(event.key, channel="", thread="")
+        workspace = event.key.workspace_key
         return CommandReply(texts.audit(await self._store.audit(workspace, _AUDIT_ENTRIES)))
 
     async def _help(self, event: CommandInvoked) -> CommandReply:

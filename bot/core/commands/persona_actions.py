@@ -118,7 +118,7 @@ class PersonaActions:
 
     async def preview(self, event: CommandInvoked) -> CommandReply:
         """Try a persona that isn't saved."""
-        require_persona(event.author, event.key.in_thread(""), is_dm=event.is_dm)
+        require_persona(event.author, event.key.channel_key, is_dm=event.is_dm)
         return await self._preview.answer(
             personas.checked_text(event.args.get("text", "")),
             personas.parse_sampling(event.args),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.core import personas, scoped_settings
@@ -34,8 +33,8 @@ def scope_of(event: CommandInvoked) -> tuple[ThreadKey, str]:
         raise BadScope("That works inside a thread only.")
     scope = {
         "thread": event.key,
-        "channel": event.key.in_thread(""),
-        "workspace": replace(event.key, channel="", thread=""),
+        "channel": event.key.channel_key,
+        "workspace": event.key.workspace_key,
     }[name]
     return scope, _WORDS[name]
 

@@ -336,7 +336,7 @@ class DiscordAdapter:
         private = asked is None or asked.saved.private
         asked_in = asked.saved.channel if asked is not None else 0
         place = await self._places.after_ask(turn, asked_in, private=private)
-        if keys.key_of(place.channel).in_thread("") != turn.key.in_thread(""):
+        if keys.key_of(place.channel).channel_key != turn.key.channel_key:
             make = _no_buttons  # the core takes them only where the conversation is
         posts = tuple(keys.posted_in(turn.posted, place.channel.id))
         # What has begun in place ends there, and needs no explanation.

@@ -170,8 +170,7 @@ class ChannelOutlet:
         return False
 
     def _nonce(self, number: int) -> str:
-        asked = self._turn.messages[-1].platform_id if self._turn.messages else ""
-        whole = f"{asked} {self._turn.id} {number} {self._lost}"
+        whole = f"{self._turn.question_id} {self._turn.id} {number} {self._lost}"
         return hashlib.sha256(whole.encode()).hexdigest()[:25]
 
 

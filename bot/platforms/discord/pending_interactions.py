@@ -83,7 +83,7 @@ class Asks:
 
     def of(self, turn: Turn) -> Asked | None:
         """The interaction of a turn, whether it is still alive or not."""
-        return self._open.get(question_of(turn))
+        return self._open.get(turn.question_id)
 
     def _put(self, asked: Asked) -> None:
         self._open[asked.saved.asking] = asked
@@ -92,15 +92,10 @@ class Asks:
             self._open.popitem(last=False)
 
 
-def question_of(turn: Turn) -> str:
-    """The id of the message, or the interaction, that a turn answers."""
-    return turn.messages[-1].platform_id if turn.messages else ""
-
-
 def is_asked(turn: Turn) -> bool:
     """Whether a turn was asked through an interaction. What follows on its answer in the channel,
     in the same conversation, is an ordinary message."""
-    return turn.key.thread == f"{keys.ASK}{question_of(turn)}"
+    return turn.key.thread == f"{keys.ASK}{turn.question_id}"
 
 
 def _revived(saved: SavedAsk, client: discord.Client) -> Interaction:

@@ -48,7 +48,7 @@ class Places:
             NoPlace: nowhere.
             discord.HTTPException: Discord does not say.
         """
-        asked = keys.number(turn.messages[-1].platform_id) if turn.messages else None
+        asked = keys.number(turn.question_id)
         standing = keys.posted_channel(turn.posted)
         if standing is not None and (channel := await self.channel(standing)) is not None:
             return Place(channel, None if str(standing) == turn.key.thread else asked)
@@ -74,7 +74,7 @@ class Places:
         Raises:
             NoPlace: nowhere.
         """
-        asker = keys.number(turn.messages[-1].author_id) if turn.messages else None
+        asker = keys.number(turn.asker)
         note = f"<@{asker}>, {LATE}"
         channel = None if private else await self.channel(channel_id)
         if channel is not None and _may_write(channel):
@@ -158,7 +158,7 @@ class Places:
         raise NoPlace(f"the bot may not write in channel {place.channel.id}")
 
     async def _tell_asker(self, channel: Any, turn: Turn) -> None:
-        asker = keys.number(turn.messages[-1].author_id) if turn.messages else None
+        asker = keys.number(turn.asker)
         if asker is None:
             return
         try:

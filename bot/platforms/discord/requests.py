@@ -39,7 +39,6 @@ from bot.platforms.discord.pending_interactions import (
     Asks,
     Interaction,
     is_asked,
-    question_of,
 )
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.slash import takes_form
@@ -134,7 +133,7 @@ class Requests:
                 # This interaction carries the other reply, unless only the first one can change
                 # all of its messages.
                 private = interaction.message is not None and interaction.message.flags.ephemeral
-                await self._asks.add(question_of(turn), interaction, private=private)
+                await self._asks.add(turn.question_id, interaction, private=private)
         author = _author(interaction, self._reader.me, moderates=True)
         event = ControlPressed(key, author, action, turn_id)
         reply = await self._service.handle(event)
@@ -306,8 +305,8 @@ def _scoped(key: ThreadKey, scope: str | None) -> ThreadKey:
     if scope == "thread":
         return key
     if scope == "workspace":
-        return replace(key, channel="", thread="")
-    return key.in_thread("")
+        return key.workspace_key
+    return key.channel_key
 
 
 def _author(interaction: Interaction, me: int, *, moderates: bool = False) -> Author:

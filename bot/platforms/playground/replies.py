@@ -81,7 +81,7 @@ async def open_reply(workspace: Workspace, turn: Turn) -> PlaygroundReply:
     channel, thread = await _place(workspace, turn.key)
     reply = Reply(
         turn_id=turn.id,
-        asker=turn.messages[-1].author_id if turn.messages else "",
+        asker=turn.asker,
         state=ReplyState.RUNNING,
     )
     old = await workspace.store.reply_to_turn(turn.id)

@@ -169,7 +169,6 @@ class SlackAdapter:
         team = await self._teams.get(turn.key.workspace)
         if is_private(turn.key):
             return self._asks.reply(team, turn)
-        asker = turn.messages[-1].author_id if turn.messages else ""
         place, old = await self._place(team, turn), turn.posted
         if may_be_begun(turn, self._since):
             old = await find_posted(team, place, turn, old)
@@ -177,7 +176,7 @@ class SlackAdapter:
             team,
             place,
             turn,
-            Recipient(team.id, asker),
+            Recipient(team.id, turn.asker),
             old=old,
             find=partial(find_posted, team, place, turn),
             timing=self._options.timing,
@@ -187,8 +186,8 @@ class SlackAdapter:
 
     async def _place(self, team: Team, turn: Turn) -> Place:
         channel, thread = turn.key.channel, turn.key.thread
-        if not thread and channel.startswith("D") and turn.messages:
-            last = turn.messages[-1].platform_id
+        last = turn.question_id
+        if not thread and channel.startswith("D") and last:
             thread = self._roots.find(team.id, channel, last) or await find_root(
                 team, channel, last
             )

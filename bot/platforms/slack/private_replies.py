@@ -55,9 +55,8 @@ class Asks:
 
     def reply(self, team: Team, turn: Turn) -> PrivateReply:
         """The sink of a private question's answer."""
-        asker = turn.messages[-1].author_id if turn.messages else ""
         ask = self._pending.pop(turn.key.thread, None)
-        return PrivateReply(team, ask or Ask(asker, turn.key.channel, "", 0.0))
+        return PrivateReply(team, ask or Ask(turn.asker, turn.key.channel, "", 0.0))
 
 
 def is_private(key: ThreadKey) -> bool:

@@ -82,7 +82,7 @@ async def test_a_conversation_is_found_by_where_a_reply_stands(store: SqlStore) 
     second = await answered(store, "m2", "two", "2", key=OTHER)
     await store.set_posted(first.turn_id, ["77/1", "77/2"])
     await store.set_posted(second.turn_id, ["77/12", 'a "quoted" % one'])
-    channel = KEY.in_thread("")
+    channel = KEY.channel_key
     assert await store.conversation_of(channel, "77/2") == KEY
     assert await store.conversation_of(channel, "77/12") == OTHER
     assert await store.conversation_of(OTHER, 'a "quoted" % one') == OTHER
@@ -388,7 +388,7 @@ class TestTranscript:
         await accepted(store, "m1")
         assert await store.has_conversation(KEY)
         assert not await store.has_conversation(OTHER)
-        assert not await store.has_conversation(KEY.in_thread(""))
+        assert not await store.has_conversation(KEY.channel_key)
         await store.reset(KEY)
         assert await store.has_conversation(KEY), "it still is in the thread after a reset"
 
@@ -472,7 +472,7 @@ class TestPictures:
 class TestEditAndDelete:
     async def test_edit_finds_the_message_in_any_thread(self, store: SqlStore) -> None:
         work = await accepted(store, "m1", "old")
-        turn = await store.edit_message(KEY.in_thread(""), "m1", "new")
+        turn = await store.edit_message(KEY.channel_key, "m1", "new")
         assert turn is not None
         assert turn.id == work.turn_id
         assert turn.messages[0].text == "new"
