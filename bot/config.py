@@ -353,12 +353,16 @@ class Settings(BaseSettings):
         return bool(self.slack_bot_token or (self.slack_client_id and self.slack_client_secret))
 
     @property
+    def has_platform(self) -> bool:
+        """Whether `parley run` has a platform to serve."""
+        return self.discord_token is not None or self.has_slack
+
+    @property
     def model_name(self) -> str:
         """The model to load, with the default filled in."""
         if self.model:
             return self.model
-        has_platform = self.discord_token or self.has_slack
-        return DEFAULT_MODEL if has_platform else "demo"
+        return DEFAULT_MODEL if self.has_platform else "demo"
 
     @property
     def effective_database_url(self) -> str:

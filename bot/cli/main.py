@@ -68,7 +68,7 @@ def root(
 def run(model: Model = None) -> None:
     """Serve every platform that has a token, and /healthz."""
     settings = config.load({"model": model})
-    if not (settings.discord_token or settings.has_slack):
+    if not settings.has_platform:
         raise CommandFailed(
             "no platform to serve: set DISCORD_TOKEN or SLACK_BOT_TOKEN, or try `parley playground`"
         )

@@ -33,9 +33,13 @@ async def check_machine(settings: Settings) -> AsyncIterator[Finding]:
     yield await _database(settings)
     yield await asyncio.to_thread(_model, settings)
     yield _port(settings)
-    if not (settings.discord_token or settings.slack_bot_token):
+    if not settings.has_platform:
         yield Finding(
-            "platforms", False, "no token is set", "set DISCORD_TOKEN or SLACK_BOT_TOKEN in .env"
+            "platforms",
+            False,
+            "no token is set",
+            "set DISCORD_TOKEN or SLACK_BOT_TOKEN in .env (or, for Slack over OAuth, "
+            "SLACK_CLIENT_ID and SLACK_CLIENT_SECRET)",
         )
 
 
