@@ -14,6 +14,7 @@ from bot.core.events import ThreadKey
 from bot.platforms.discord import keys
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.reply_places import Places
+from bot.platforms.shared.ids import parse_id
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +78,13 @@ class CatchUp:
                 keys.PLATFORM, workspace, datetime.now(UTC) - ACTIVE_FOR
             )
         ]
-        active.sort(key=lambda entry: keys.number(entry[1]) or 0, reverse=True)
+        active.sort(key=lambda entry: parse_id(entry[1]) or 0, reverse=True)
         first: dict[int, int] = {}
         for key, last in active:
             for channel_id in _channels(key):
                 # In the channel itself others may have been missed before a thread's last one.
-                is_own = channel_id == keys.number(key.thread or key.channel)
-                after = max(start, keys.number(last) or 0) if is_own else start
+                is_own = channel_id == parse_id(key.thread or key.channel)
+                after = max(start, parse_id(last) or 0) if is_own else start
                 first[channel_id] = min(after, first.get(channel_id, after))
         return list(first.items())[:MAX_PLACES]
 
@@ -110,5 +111,5 @@ class CatchUp:
 
 
 def _channels(key: ThreadKey) -> list[int]:
-    found = (keys.number(key.thread), keys.number(key.channel))
+    found = (parse_id(key.thread), parse_id(key.channel))
     return [channel_id for channel_id in found if channel_id is not None]

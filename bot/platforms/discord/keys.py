@@ -8,6 +8,7 @@ from typing import Any
 import discord
 
 from bot.core.events import Author, ThreadKey
+from bot.platforms.shared.ids import parse_id
 
 PLATFORM = "discord"
 DIRECT = "dm"  # the workspace of direct messages: they belong to no server
@@ -84,13 +85,6 @@ def my_roles(guild: discord.Guild | None) -> frozenset[int]:
     return frozenset(role.id for role in me.roles if role.id != guild.id)
 
 
-def number(text: str | None) -> int | None:
-    """A Discord id out of somebody's text, or None."""
-    if text and text.isascii() and text.isdecimal() and len(text) <= 20:
-        return int(text)
-    return None
-
-
 def posted_id(channel_id: int, message_id: int) -> str:
     """A message that carries a reply, as the core stores it: with its channel, since a reply may
     stand outside the thread that it belongs to."""
@@ -102,11 +96,11 @@ def posted_in(posted: Iterable[str], channel_id: int) -> list[int]:
     found = []
     for text in posted:
         channel, _, message = text.partition("/")
-        if number(channel) == channel_id and (message_id := number(message)) is not None:
+        if parse_id(channel) == channel_id and (message_id := parse_id(message)) is not None:
             found.append(message_id)
     return found
 
 
 def posted_channel(posted: Iterable[str]) -> int | None:
     """The channel that a reply stands in so far."""
-    return next((found for text in posted if (found := number(text.partition("/")[0]))), None)
+    return next((found for text in posted if (found := parse_id(text.partition("/")[0]))), None)

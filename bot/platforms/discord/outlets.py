@@ -12,6 +12,7 @@ import discord
 from bot.core.records import Turn
 from bot.platforms.discord import keys
 from bot.platforms.discord.layout import FILE_NAME, MAX_POSTS, Draft
+from bot.platforms.shared.ids import parse_id
 
 #: Makes the buttons that a draft names.
 Buttons: TypeAlias = Callable[[str], discord.ui.View | None]
@@ -176,7 +177,7 @@ class ChannelOutlet:
 
 def mentions_of(turn: Turn) -> discord.AllowedMentions:
     """Only those who asked are pinged, whatever the reply says."""
-    askers = {keys.number(message.author_id) for message in turn.messages}
+    askers = {parse_id(message.author_id) for message in turn.messages}
     users = [discord.Object(asker) for asker in askers if asker is not None]
     return discord.AllowedMentions(everyone=False, roles=False, users=users, replied_user=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ import discord
 from bot.core.records import Turn
 from bot.platforms.discord import keys
 from bot.platforms.discord.ports import AskStore
+from bot.platforms.shared.recent import RecentDict
 from bot.records.discord import SavedAsk
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Asks:
     def __init__(self, store: AskStore | None = None, now: Now = discord.utils.utcnow) -> None:
         self._store = store
         self._now = now
-        self._open: OrderedDict[str, Asked] = OrderedDict()
+        self._open: RecentDict[str, Asked] = RecentDict(MAX_OPEN)
 
     async def attach(self, client: discord.Client) -> None:
         """Go on with what earlier runs, and earlier clients of this one, have left."""
@@ -87,9 +87,6 @@ class Asks:
 
     def _put(self, asked: Asked) -> None:
         self._open[asked.saved.asking] = asked
-        self._open.move_to_end(asked.saved.asking)
-        while len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
 
 
 def is_asked(turn: Turn) -> bool:

@@ -13,6 +13,7 @@ from bot.core.records import Turn
 from bot.platforms.discord import keys
 from bot.platforms.discord.layout import thread_name
 from bot.platforms.discord.outlets import NoPlace
+from bot.platforms.shared.ids import parse_id
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,17 @@ class Places:
             NoPlace: nowhere.
             discord.HTTPException: Discord does not say.
         """
-        asked = keys.number(turn.question_id)
+        asked = parse_id(turn.question_id)
         standing = keys.posted_channel(turn.posted)
         if standing is not None and (channel := await self.channel(standing)) is not None:
             return Place(channel, None if str(standing) == turn.key.thread else asked)
-        parent = await self.channel(keys.number(turn.key.channel))
+        parent = await self.channel(parse_id(turn.key.channel))
         if not turn.key.thread:
             if parent is None:
                 raise NoPlace(f"channel {turn.key.channel} is gone")
             # In a DM a reply is plainly an answer; in a channel others may write in between.
             return await self._writable(Place(parent, _unless_private(parent, asked)), turn)
-        thread = await self.channel(keys.number(turn.key.thread))
+        thread = await self.channel(parse_id(turn.key.thread))
         if thread is not None:
             return await self._writable(Place(thread), turn)
         if parent is None:
@@ -74,7 +75,7 @@ class Places:
         Raises:
             NoPlace: nowhere.
         """
-        asker = keys.number(turn.asker)
+        asker = parse_id(turn.asker)
         note = f"<@{asker}>, {LATE}"
         channel = None if private else await self.channel(channel_id)
         if channel is not None and _may_write(channel):
@@ -106,7 +107,7 @@ class Places:
 
     async def _open(self, parent: Any, turn: Turn, asked: int | None) -> Place:
         """Open a thread from the message that the conversation began with."""
-        root = keys.number(turn.key.thread)
+        root = parse_id(turn.key.thread)
         inline = Place(parent, asked or root)
         # What goes on with a conversation that has no thread was written beside its replies.
         goes_on = asked is not None and asked != root
@@ -158,7 +159,7 @@ class Places:
         raise NoPlace(f"the bot may not write in channel {place.channel.id}")
 
     async def _tell_asker(self, channel: Any, turn: Turn) -> None:
-        asker = keys.number(turn.asker)
+        asker = parse_id(turn.asker)
         if asker is None:
             return
         try:

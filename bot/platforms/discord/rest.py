@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from bot.platforms.base import PlatformError
+from bot.platforms.shared.ids import parse_id
 
 TIMEOUT_S = 15.0
 USER_AGENT = "DiscordBot (parley, 1)"
@@ -82,7 +83,7 @@ def application_id_in(token: str) -> str | None:
         decoded = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
         return None
-    return decoded if decoded.isdecimal() else None
+    return decoded if parse_id(decoded) is not None else None
 
 
 def _refusal(status: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from bot.engine.api import Lane, Snapshot
 from bot.platforms.playground.hub import Hub
 from bot.platforms.playground.people import display_name
+from bot.platforms.shared.ids import parse_id
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,8 @@ def _lane(lane: Lane) -> dict[str, Any]:
     return {
         "key": lane.conversation,
         "platform": platform,
-        "channel": int(channel) if platform == "playground" and channel.isdecimal() else None,
-        "thread": int(thread) if platform == "playground" and thread.isdecimal() else None,
+        "channel": parse_id(channel) if platform == "playground" else None,
+        "thread": parse_id(thread) if platform == "playground" else None,
         "owner": owner,
         "name": display_name(owner),
         "phase": lane.phase,

@@ -9,6 +9,7 @@ from bot.core.events import ThreadKey
 from bot.core.ports import FinishedReply
 from bot.core.records import Turn, TurnState
 from bot.platforms.playground.workspace import Workspace
+from bot.platforms.shared.ids import parse_id
 from bot.records.playground import Channel, Post, Reply, ReplyState
 
 #: Seconds between two times that a running reply's text is written to the database.
@@ -90,7 +91,7 @@ async def open_reply(workspace: Workspace, turn: Turn) -> PlaygroundReply:
 
 
 async def _place(workspace: Workspace, key: ThreadKey) -> tuple[Channel, int | None]:
-    channel_id, root_id = number(key.channel), number(key.thread)
+    channel_id, root_id = parse_id(key.channel), parse_id(key.thread)
     channel = None if channel_id is None else await workspace.store.channel(channel_id)
     if channel is None:
         raise ReplyGone(f"there is no channel {key.channel}")
@@ -100,10 +101,3 @@ async def _place(workspace: Workspace, key: ThreadKey) -> tuple[Channel, int | N
     if root is None or root.channel_id != channel.id:
         raise ReplyGone(f"there is no thread {key.thread}")
     return channel, root.id
-
-
-def number(text: str | None) -> int | None:
-    """A row id out of somebody's text, or None."""
-    if text and text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    return None

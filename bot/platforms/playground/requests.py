@@ -9,8 +9,8 @@ from aiohttp import web
 
 from bot.platforms.playground.people import Person, person
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.replies import number
 from bot.platforms.playground.text import well_formed
+from bot.platforms.shared.ids import parse_id
 
 MAX_JSON_BYTES = 128 * 1024
 _MAX_FILE_NAME = 200
@@ -26,7 +26,7 @@ def acting_person(request: web.Request) -> Person:
 
 def path_id(request: web.Request) -> int:
     """The row id in the path. Raises Refused (404)."""
-    found = number(request.match_info["id"])
+    found = parse_id(request.match_info["id"])
     if found is None:
         raise Refused(404, "There is no such thing.")
     return found

@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from bot.core.events import MessageReceived, ThreadKey
 from bot.core.personas import Resolved
 from bot.core.safe_names import one_line
+from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalise import PLATFORM
@@ -22,7 +23,7 @@ TITLE_AT_MOST = 80
 _NOT_HERE = frozenset(
     {"unknown_method", "feature_not_enabled", "missing_scope", "method_deprecated"}
 )
-_SEEN_AT_MOST = 10_000
+_MAX_ENTRIES = 10_000
 
 
 class Personas(Protocol):
@@ -39,8 +40,8 @@ class Assistant:
     def __init__(self, personas: Personas, names: Names) -> None:
         self._personas = personas
         self._names = names
-        self._viewing: dict[tuple[str, str], str] = {}
-        self._entitled: dict[tuple[str, str, str], None] = {}
+        self._viewing: RecentDict[tuple[str, str], str] = RecentDict(_MAX_ENTRIES)
+        self._entitled: RecentDict[tuple[str, str, str], None] = RecentDict(_MAX_ENTRIES)
 
     async def messages_opened(self, team: Team, event: Mapping[str, Any]) -> None:
         """Somebody opened the messages tab of the agent view."""
@@ -55,8 +56,6 @@ class Assistant:
         viewing = _channel_in(event.get("context"))
         if not user or not viewing:
             return
-        while len(self._viewing) >= _SEEN_AT_MOST:
-            del self._viewing[next(iter(self._viewing))]
         self._viewing[(team.id, user)] = viewing
         channel = str(event.get("channel") or "")
         if channel:
@@ -77,8 +76,6 @@ class Assistant:
         place = (team.id, message.key.channel, root)
         if not title or place in self._entitled:
             return
-        while len(self._entitled) >= _SEEN_AT_MOST:
-            del self._entitled[next(iter(self._entitled))]
         self._entitled[place] = None
         await self._call(
             team,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST = 50_000
+from bot.platforms.shared.recent import RecentDict
+
+MAX_CLAIMS = 50_000
 
 
 class Claims:
     """Ids seen by this process. Across restarts the core's own claim of a message counts."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._seen: dict[str, None] = {}
-        self._most = most
+    def __init__(self, max_claims: int = MAX_CLAIMS) -> None:
+        self._seen: RecentDict[str, None] = RecentDict(max_claims)
 
     @contextmanager
     def claim(self, *ids: str) -> Iterator[bool]:
@@ -37,6 +38,4 @@ class Claims:
 
     def _add(self, names: list[str]) -> None:
         for name in names:
-            while len(self._seen) >= self._most:
-                del self._seen[next(iter(self._seen))]
             self._seen[name] = None

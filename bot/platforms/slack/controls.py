@@ -12,6 +12,7 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.failures import new_reference
+from bot.platforms.shared.ids import parse_id
 from bot.platforms.slack import home, modals
 from bot.platforms.slack.api import DOWN
 from bot.platforms.slack.blocks import BAD, FEEDBACK, GOOD, REGENERATE, STOP
@@ -230,6 +231,5 @@ def _pressed_control(body: Mapping[str, Any]) -> tuple[Action, int] | None:
         name = _ACTIONS[kind]
     else:
         return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= 18):
-        return None
-    return name, int(value)
+    turn_id = parse_id(value)
+    return None if turn_id is None else (name, turn_id)

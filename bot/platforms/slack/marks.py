@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from bot.platforms.shared.ids import parse_id
+
 REPLY, ANSWER = "parley_reply", "parley_answer"
 _FILE = re.compile(r"reply-([0-9]{1,18})\.md")
 
@@ -40,17 +42,17 @@ def turn_of(message: Mapping[str, Any]) -> int | None:
     metadata = _metadata(message)
     payload = metadata.get("event_payload")
     if metadata.get("event_type") == REPLY and isinstance(payload, Mapping):
-        return _number(payload.get("turn"))
+        return parse_id(payload.get("turn"))
     for block in _list(message.get("blocks")):
         for element in _list(block.get("elements")):
             if str(element.get("action_id", "")).startswith("parley_"):
-                turn = _number(element.get("value"))
+                turn = parse_id(element.get("value"))
                 if turn is not None:
                     return turn
     for file in _list(message.get("files")):
         match = _FILE.fullmatch(str(file.get("name", "")))
         if match is not None:
-            return int(match[1])
+            return parse_id(match[1])
     return None
 
 
@@ -61,8 +63,3 @@ def _metadata(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _list(value: object) -> list[Mapping[str, Any]]:
     return [part for part in value if isinstance(part, Mapping)] if isinstance(value, list) else []
-
-
-def _number(value: object) -> int | None:
-    text = str(value) if isinstance(value, str | int) else ""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author
+from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.teams import Team
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 KEPT_S = 3600.0
 MISSING_KEPT_S = 60.0
 ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
-MOST_KEPT = 20_000
+MAX_CACHED = 20_000
 PATIENCE_S = 1.0  # a message is not held up longer by a name
 RIGHTS_PATIENCE_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
 
@@ -68,7 +69,7 @@ class Cache(Generic[T]):
 
     def __init__(self, look_up: Callable[[Team, str], Coroutine[Any, Any, T]]) -> None:
         self._look_up = look_up
-        self._found: dict[tuple[str, str], tuple[float, float, T]] = {}
+        self._found: RecentDict[tuple[str, str], tuple[float, float, T]] = RecentDict(MAX_CACHED)
         self._pending: dict[tuple[str, str], asyncio.Task[T]] = {}
 
     async def get(self, team: Team, key: str, max_age_s: float = KEPT_S) -> T:
@@ -87,8 +88,6 @@ class Cache(Generic[T]):
 
     def put(self, team: Team, key: str, value: T, kept_s: float = KEPT_S) -> None:
         """Remember a value."""
-        while len(self._found) >= MOST_KEPT:
-            del self._found[next(iter(self._found))]
         self._found[(team.id, key)] = (time.monotonic(), kept_s, value)
 
     def _ended(self, place: tuple[str, str], task: asyncio.Task[T]) -> None:

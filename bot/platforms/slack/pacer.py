@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bot.platforms.shared.recent import RecentDict
+
 BURST = 0.2  # the share of a minute's calls that may come at once; the rest is spread evenly
+MAX_CHANNELS = 1_000  # of a workspace, whose pace is remembered
 RESERVE = 3  # calls that interim ones leave to those that have to be made
 
 
@@ -121,7 +124,7 @@ class Pacer:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._methods: dict[str, Bucket] = {}
-        self._channels: dict[tuple[str, str], Bucket] = {}
+        self._channels: RecentDict[tuple[str, str], Bucket] = RecentDict(MAX_CHANNELS)
 
     async def turn(self, method: str, channel: str = "") -> None:
         """Wait until the method may be called."""
@@ -143,17 +146,12 @@ class Pacer:
         found = [self._method(method)]
         if channel and method in _POSTS:
             key = (method, channel)
-            if key not in self._channels:
-                self._forget_channels()
-                self._channels[key] = Bucket(PER_CHANNEL, self._clock)
-            found.append(self._channels[key])
+            bucket = self._channels.get(key) or Bucket(PER_CHANNEL, self._clock)
+            self._channels[key] = bucket  # also one in use: the longest unused drops out
+            found.append(bucket)
         return found
 
     def _method(self, method: str) -> Bucket:
         if method not in self._methods:
             self._methods[method] = Bucket(RATES.get(method, _UNKNOWN), self._clock)
         return self._methods[method]
-
-    def _forget_channels(self, most: int = 1000) -> None:
-        while len(self._channels) >= most:
-            del self._channels[next(iter(self._channels))]

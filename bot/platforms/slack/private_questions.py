@@ -9,6 +9,7 @@ from typing import Any
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
+from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.events import Handle
 from bot.platforms.slack.markdown import to_mrkdwn
@@ -24,7 +25,7 @@ SUMMARISE = (
 )
 CANT_READ = "I can't read that thread: invite me to the channel first."
 GONE = "I can't see that message any more; please try again."
-_REMEMBERED_AT_MOST = 1_000
+_MAX_MESSAGES = 1_000
 
 
 class Private:
@@ -35,7 +36,7 @@ class Private:
         self._normaliser = normaliser
         self._handle = handle
         # Messages asked about: they may be in channels that the app is not in.
-        self._messages: dict[tuple[str, str, str], Event] = {}
+        self._messages: RecentDict[tuple[str, str, str], Event] = RecentDict(_MAX_MESSAGES)
 
     async def ask(
         self,
@@ -69,8 +70,6 @@ class Private:
         """The shortcut "Ask about this": ask for the question."""
         message, channel = body["message"], str(body["channel"]["id"])
         ts = str(message["ts"])
-        while len(self._messages) >= _REMEMBERED_AT_MOST:
-            del self._messages[next(iter(self._messages))]
         self._messages[(team.id, channel, ts)] = message
         metadata = Metadata(
             channel=channel,

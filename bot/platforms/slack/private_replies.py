@@ -13,6 +13,7 @@ from slack_sdk.errors import SlackApiError
 from bot.core.events import ThreadKey
 from bot.core.ports import FinishedReply
 from bot.core.records import Turn
+from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, context, section
 from bot.platforms.slack.marks import answer_mark
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "ask-"
 URL_LIVES_S = 29 * 60.0  # Slack takes answers at a response_url for 30 minutes
 URL_USES = 4  # of five: one stays for an error
-MOST_PENDING = 5_000
+MAX_PENDING = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,11 @@ class Asks:
     then the answer comes as an ephemeral message or a DM."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, Ask] = {}
+        self._pending: RecentDict[str, Ask] = RecentDict(MAX_PENDING)
 
     def open(self, key: ThreadKey, user: str, response_url: str) -> ThreadKey:
         """The key of a conversation of its own for a question asked at `key`."""
         name = f"{PREFIX}{secrets.token_hex(8)}"
-        while len(self._pending) >= MOST_PENDING:
-            del self._pending[next(iter(self._pending))]
         self._pending[name] = Ask(user, key.channel, response_url, time.monotonic())
         return key.in_thread(name)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-MOST = 20_000
+from bot.platforms.shared.recent import RecentDict
+
+MAX_ROOTS = 20_000
 
 
 class Roots:
     """Thread roots by message, for messages that are none themselves."""
 
     def __init__(self) -> None:
-        self._roots: dict[tuple[str, str, str], str] = {}
+        self._roots: RecentDict[tuple[str, str, str], str] = RecentDict(MAX_ROOTS)
 
     def remember(self, team: str, channel: str, ts: str, root: str) -> None:
         """A message is in the thread of `root`."""
-        while len(self._roots) >= MOST:
-            del self._roots[next(iter(self._roots))]
         self._roots[(team, channel, ts)] = root
 
     def find(self, team: str, channel: str, ts: str) -> str | None:

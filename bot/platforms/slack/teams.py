@@ -11,6 +11,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.oauth.installation_store.async_installation_store import AsyncInstallationStore
 
+from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import SlackApi, error_code
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ MARKDOWN = "markdown blocks"
 
 #: How long a workspace without an installation is taken to have none, in seconds.
 UNKNOWN_FOR_S = 20.0
+MAX_UNKNOWN = 10_000
 _DEAD_TOKEN = frozenset(
     {"invalid_auth", "account_inactive", "token_revoked", "token_expired", "not_authed"}
 )
@@ -72,7 +74,7 @@ class Teams:
         self._bot_token = bot_token
         self._installations = installations
         self._teams: dict[str, Team] = {}
-        self._unknown: dict[str, float] = {}
+        self._unknown: RecentDict[str, float] = RecentDict(MAX_UNKNOWN)
         self._lock = asyncio.Lock()
 
     async def connect(self) -> Team | None:
@@ -125,8 +127,6 @@ class Teams:
                 if error_code(error) not in _DEAD_TOKEN:
                     raise
         if team is None or team.id != team_id:
-            if len(self._unknown) > 10_000:
-                self._unknown.clear()
             self._unknown[team_id] = time.monotonic() + UNKNOWN_FOR_S
             raise NotInstalled(team_id)
         self._teams[team_id] = team

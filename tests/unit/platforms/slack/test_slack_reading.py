@@ -106,7 +106,7 @@ async def test_what_is_no_rich_text_is_left_to_the_text(blocks: object) -> None:
 
 
 def test_claims_are_given_back_where_the_work_failed() -> None:
-    claims = Claims(most=3)
+    claims = Claims(max_claims=3)
     with claims.claim("e1", "m1") as new:
         assert new
     with claims.claim("e2", "m1") as new:
