@@ -8,15 +8,16 @@ apart in each piece, and every chunk with its insertions is within the limit.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import regex
+
 Measure: TypeAlias = Callable[[str], int]
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
-_ZERO_WIDTH_JOINER = "\u200d"
+_GRAPHEME = regex.compile(r"\X")
 
 
 def utf16_units(text: str) -> int:
@@ -180,19 +181,12 @@ def _before_opening(text: str, start: int, end: int, state: _State) -> int:
 
 
 def _between_characters(text: str, start: int, furthest: int) -> int:
-    """Step back from inside what is seen as one character (an accented letter, an emoji)."""
-    end = furthest
-    while end > start + 1 and furthest - end < 32 and _glued(text, end):
-        end -= 1
-    return end if not _glued(text, end) else furthest
-
-
-def _glued(text: str, position: int) -> bool:
-    before, after = text[position - 1], text[position]
-    return (
-        before == _ZERO_WIDTH_JOINER
-        or after == _ZERO_WIDTH_JOINER
-        or before + after == "\r\n"
-        or unicodedata.category(after).startswith("M")
-        or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones
-    )
+    """Step back out of a grapheme cluster (an accented letter, a family emoji), unless it is all
+    there is."""
+    # One character more than fits, so that a cluster that goes on after `furthest` is seen whole.
+    end = start
+    for cluster in _GRAPHEME.finditer(text, start, furthest + 1):
+        if cluster.end() > furthest:
+            break
+        end = cluster.end()
+    return end if end > start else furthest

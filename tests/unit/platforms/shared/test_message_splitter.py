@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given
+import regex
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bot.platforms.shared.message_splitter import pieces, split, utf16_units
@@ -103,10 +104,32 @@ def test_an_over_long_info_string_is_not_repeated() -> None:
     assert chunks[1].startswith("```\ncode\n")
 
 
-@pytest.mark.parametrize("glued", ["👩‍👩‍👧", "e\u0301", "👍🏽", "\r\n"])
+@pytest.mark.parametrize(
+    "glued",
+    ["👩‍👩‍👧", "e\u0301", "👍🏽", "\r\n", "🇩🇪", "\u1100\u1161\u11a8", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "a" + "\u0301" * 8],
+    ids=["family", "accent", "skin tone", "line end", "flag", "Hangul", "England", "many accents"],
+)
 def test_what_is_seen_as_one_character_is_not_cut(glued: str) -> None:
     text = "x" * 9 + glued + "y" * 20
     assert any(glued in piece.body for piece in pieces(text, 10))
+
+
+@given(
+    st.text("🇩🇪👩\u200d👧é\u0301\u1100\u1161\u11a8👍🏽x", min_size=1, max_size=60),
+    st.integers(12, 30),
+)
+def test_no_chunk_ends_inside_of_a_grapheme_cluster(text: str, limit: int) -> None:
+    ends = {match.end() for match in regex.finditer(r"\X", text)}
+    assume(max(map(len, regex.findall(r"\X", text))) <= limit)
+    position = 0
+    for piece in pieces(text, limit):
+        position += len(piece.body)
+        assert position in ends
+
+
+def test_a_cluster_longer_than_the_limit_is_cut() -> None:
+    text = "e" + "\u0301" * 50
+    assert [piece.body for piece in pieces(text, 20)] == [text[:20], text[20:40], text[40:]]
 
 
 def test_white_space_only_chunks_are_not_sent() -> None:
