@@ -16,8 +16,6 @@ from typing import Any, Self
 from aiohttp import web
 
 from bot.config import Settings, SettingsError
-from bot.core.commands import parsing
-from bot.core.ports import ReplyTarget
 from bot.core.records import Mode
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
@@ -31,9 +29,8 @@ from bot.media.limits import FileLimits
 from bot.media.reader import MediaReader
 from bot.ops import doctor, health
 from bot.platforms.base import Adapter, CanPause, Checker, HasRoutes
-from bot.platforms.playground.adapter import Playground
-from bot.platforms.terminal.adapter import PLATFORM as TERMINAL
-from bot.platforms.terminal.adapter import TerminalChat
+from bot.platforms.playground.adapter import PlaygroundAdapter
+from bot.platforms.terminal.adapter import TerminalAdapter
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
@@ -89,8 +86,8 @@ class App:
         await self.files.close()
         await self.database.close()
 
-    async def start(self, platforms: dict[str, ReplyTarget]) -> None:
-        """Load the model, then answer on these platforms, first what is still owed there.
+    async def start(self, adapter: Adapter) -> None:
+        """Load the model, then answer through this adapter, first what is still owed there.
 
         Messages that arrive before are accepted and wait.
 
@@ -99,8 +96,7 @@ class App:
         """
         await self.engine.start()
         await self.service.start()
-        for platform, target in platforms.items():
-            self.service.register(platform, target)
+        self.service.register(adapter.platform, adapter)
         self.is_ready = True
 
     async def stop(self) -> None:
@@ -114,7 +110,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
     """Serve the playground until SIGINT or SIGTERM. The page is there before the model is."""
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(App(settings))
-        playground = Playground(
+        playground = PlaygroundAdapter(
             PlaygroundStore(app.database),
             app.service.handle,
             app.engine.snapshot,
@@ -134,7 +130,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
         if open_browser:
             await asyncio.to_thread(webbrowser.open, url)
         stack.push_async_callback(app.stop)
-        await _until_stopped(app.start({"playground": playground}))
+        await _until_stopped(app.start(playground))
 
 
 async def run_platforms(settings: Settings) -> None:
@@ -231,13 +227,16 @@ async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:
 async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
     """Talk in the terminal; returns the exit code."""
     async with App(settings) as app:
-        chat = TerminalChat(app.service.handle, parsing.complete, name=name, forget_first=new)
+        terminal = TerminalAdapter(app.service.handle, name=name, forget_first=new)
         try:
-            await app.start({TERMINAL: chat})
+            await app.start(terminal)
             say("ready")
-            return await chat.run()
+            await terminal.start()
+            await terminal.watch()
         finally:
+            await terminal.close()
             await app.stop()
+        return terminal.exit_code
 
 
 def local_model_folder(settings: Settings) -> str:

@@ -27,7 +27,7 @@ from bot.engine.api import (
     Usage,
 )
 from bot.media.reader import MediaReader
-from bot.platforms.playground.adapter import Playground
+from bot.platforms.playground.adapter import PlaygroundAdapter
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
@@ -110,7 +110,7 @@ class Rig:
     """What runs: the address, the parts."""
 
     url: str
-    playground: Playground
+    playground: PlaygroundAdapter
     service: Service
     engine: Any
     store: PlaygroundStore
@@ -134,7 +134,7 @@ async def playground(
     images = MediaReader()
     service = Service(SqlStore(database), engine, images, settings or ServiceSettings())
     store = PlaygroundStore(database)
-    page = Playground(
+    page = PlaygroundAdapter(
         store,
         service.handle,
         engine.snapshot,

@@ -9,7 +9,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 
-from bot.core.commands import parsing
 from bot.core.service import Service
 from bot.engine.api import (
     Delta,
@@ -23,7 +22,7 @@ from bot.engine.api import (
     Usage,
 )
 from bot.media.reader import MediaReader
-from bot.platforms.terminal.adapter import PLATFORM, TerminalChat
+from bot.platforms.terminal.adapter import TerminalAdapter
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
 
@@ -82,17 +81,18 @@ async def main(file: str, *options: str) -> int:
     await database.upgrade()
     images = MediaReader()
     service = Service(SqlStore(database), ParrotEngine(), images)
-    chat = TerminalChat(
-        service.handle, parsing.complete, name="Ana", forget_first="--new" in options
-    )
+    terminal = TerminalAdapter(service.handle, name="Ana", forget_first="--new" in options)
     await service.start()
-    service.register(PLATFORM, chat)
+    service.register(terminal.platform, terminal)
     try:
-        return await chat.run()
+        await terminal.start()
+        await terminal.watch()
     finally:
+        await terminal.close()
         await service.drain(1)
         await images.close()
         await database.close()
+    return terminal.exit_code
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+PLATFORM = "playground"
 CHANNELS = ("general", "random", "pictures")
 SAMPLES = (
     "Hello! What can you do?",
@@ -44,8 +45,8 @@ UNSENT_KEPT = timedelta(hours=12)
 INTERRUPTED = "This reply was interrupted: Parley was stopped while it was writing."
 
 
-class Playground:
-    """A local workspace in the browser; `bot.core.ports.ReplyTarget` for the core.
+class PlaygroundAdapter:
+    """`bot.platforms.base.Adapter` for a local workspace in the browser.
 
     Args:
         store: The playground's own tables.
@@ -60,6 +61,8 @@ class Playground:
         samples: Prompts to begin with.
         ready: Whether the model is loaded; until then the page says that it is coming.
     """
+
+    platform = PLATFORM
 
     def __init__(
         self,
@@ -92,6 +95,10 @@ class Playground:
 
     # --- life
 
+    @property
+    def is_connected(self) -> bool:
+        return self._ticker is not None and not self._ticker.done()
+
     async def start(self) -> None:
         """Read the page, seed the workspace, tidy up after a crash. Before the core recovers its
         unfinished turns: those take their posts over again."""
@@ -101,8 +108,11 @@ class Playground:
         await self._store.prune_uploads(datetime.now(UTC) - UNSENT_KEPT)
         self._ticker = asyncio.create_task(self._pulse.run(), name="playground pulse")
 
+    async def watch(self) -> None:
+        if self._ticker is not None:
+            await asyncio.shield(self._ticker)
+
     async def close(self) -> None:
-        """Stop the live updates. Idempotent."""
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()

@@ -1,4 +1,9 @@
-"""The terminal as a platform: `parley chat`, at a keyboard or in a pipe."""
+"""The terminal as a platform: `parley chat`, at a keyboard or in a pipe.
+
+The smallest adapter, and the example of how to write one: what somebody types becomes events for
+the core (`TerminalAdapter`), and the core writes its replies into sinks (`StreamedReply`,
+`LateReply`).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,17 @@ import contextlib
 import re
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from bot.core.commands.parsing import CommandError, Completion, help_text, is_command, parse
+from bot.core.commands.parsing import (
+    CommandError,
+    Completion,
+    complete,
+    help_text,
+    is_command,
+    parse,
+)
 from bot.core.events import (
     Attachment,
     Author,
@@ -23,6 +35,7 @@ from bot.core.events import (
 from bot.core.ports import CommandReply, FinishedReply, ReplySink
 from bot.core.records import Turn, TurnState
 from bot.core.safe_names import one_line
+from bot.platforms.terminal import texts
 from bot.platforms.terminal.files import UnusableFile, open_attachment
 from bot.platforms.terminal.screen import (
     EndOfInput,
@@ -36,284 +49,291 @@ PLATFORM = "terminal"
 WORKSPACE = "local"
 
 Handle: TypeAlias = Callable[[Inbound], Awaitable[CommandReply | None]]
-Complete: TypeAlias = Callable[[str], list[Completion]]
-Ended: TypeAlias = "asyncio.Future[FinishedReply | None]"
+#: Resolved when the reply to a typed message has ended; None: the reply was withdrawn.
+ReplyEnd: TypeAlias = "asyncio.Future[FinishedReply | None]"
 
 OWN_COMMANDS = (
-    Completion("/image ", "Attach a picture to your next message"),
-    Completion("/quit", "Leave; so does Ctrl-D"),
-)
-_OWN_HELP = (
-    "`/image <path>` Attach a picture to your next message.\n"
-    "`/quit` Leave; so does Ctrl-D. Ctrl-C stops the reply that is being written."
+    Completion("/image ", texts.IMAGE_HELP),
+    Completion("/quit", texts.QUIT_HELP),
 )
 _COMMAND_LIKE = re.compile(r"/[a-z]+(\s|$)", re.IGNORECASE)  # "/usr/bin is what?" is a question
+_EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
-class TerminalChat:
-    """A conversation in a terminal. It is a ReplyTarget: register it, then `run` it.
+class TerminalAdapter:
+    """`bot.platforms.base.Adapter` for the terminal: one person and one conversation, a DM.
 
-    `handle` and `complete` are `Service.handle` and `commands.complete`. The one at the keyboard
-    is an admin: the machine is theirs. `name` is how they are called, and names the conversation,
-    which goes on where it ended last time unless `forget_first`.
+    The person is an admin, since the machine is theirs. Their `name` also names the conversation,
+    which continues across runs unless `forget_first`.
     """
+
+    platform = PLATFORM
 
     def __init__(
         self,
         handle: Handle,
-        complete: Complete,
         *,
         name: str = "",
         forget_first: bool = False,
         screen: Screen | None = None,
     ) -> None:
+        """`screen`: None opens one on standard input and output."""
         self._handle = handle
-        self._complete = complete
         self._author = Author(id="local", name=name or "You", is_admin=True)
         self._key = ThreadKey(PLATFORM, WORKSPACE, channel=name or "chat")
         self._forget_first = forget_first
-        self._screen = screen
-        self._pictures: list[Attachment] = []
-        self._asked: dict[str, Ended] = {}
-        self._turn_id: int | None = None  # being answered on the screen
+        self._screen = screen or open_screen(completions)
+        self._conversation: asyncio.Task[None] | None = None
+        self._attachments: list[Attachment] = []  # they go with the next message
+        self._reply_ends: dict[str, ReplyEnd] = {}  # by the id of the message
+        self._running_turn: int | None = None
+        self._interrupts = 0  # presses of Ctrl-C since the last line
+        self._leaving = asyncio.Event()
         self._failed = False
-        self._interrupts = 0
-        self._leave = asyncio.Event()
-        self._stops: set[asyncio.Future[CommandReply | None]] = set()
+        self._interrupted = False
+        self._tasks: set[asyncio.Future[CommandReply | None]] = set()
 
-    async def run(self) -> int:
-        """Talk until the one at the keyboard leaves or the input ends.
+    # --- Adapter
 
-        Returns the exit code: 1 where the input was a pipe and something in it was not answered.
-        """
-        screen = self._screen = self._screen or open_screen(self.completions)
+    @property
+    def is_connected(self) -> bool:
+        return self._conversation is not None and not self._conversation.done()
+
+    async def start(self) -> None:
+        self._conversation = asyncio.create_task(self._converse(), name="terminal")
+
+    async def watch(self) -> None:
+        """Wait until the person leaves or the input ends; `exit_code` is known then."""
+        if self._conversation is not None:
+            await asyncio.wait((self._conversation,))
+            if not self._conversation.cancelled():
+                self._conversation.result()
+
+    async def close(self) -> None:
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.cancel()
+            await asyncio.gather(conversation, return_exceptions=True)
+        self._screen.close()
+
+    @property
+    def exit_code(self) -> int:
+        """1 where the input was a pipe and something in it was not answered."""
+        if self._interrupted:
+            return _EXIT_INTERRUPTED
+        return 1 if self._failed and not self._screen.interactive else 0
+
+    async def open_reply(self, turn: Turn) -> ReplySink:
+        """Stream the reply to what was just typed. One that an earlier run still owed is shown
+        whole, with its question."""
+        reply_ends = [
+            self._reply_ends[message.platform_id]
+            for message in turn.messages
+            if message.platform_id in self._reply_ends
+        ]
+        if not reply_ends:
+            return LateReply(self._screen, turn)
+        self._running_turn = turn.id
+        if self._interrupts:  # Ctrl-C came before there was a turn to stop
+            self._stop_turn(turn.id)
+        return StreamedReply(self._screen, reply_ends)
+
+    # --- what the person types
+
+    async def _converse(self) -> None:
+        """Read and handle lines until the person leaves or the input ends."""
         try:
-            if self._forget_first:
-                await self._command(CommandInvoked(self._key, self._author, "reset", is_dm=True))
-            screen.greet("Talk to me. /help says what I can do, Ctrl-D leaves.")
-            with self._interruptible():
-                while not self._leave.is_set():
-                    try:
-                        line = await screen.read_line(self._prompt())
-                    except Interrupted:
-                        self._interrupt()
-                        if not self._leave.is_set():
-                            screen.note("Press Ctrl-C again, or Ctrl-D, to leave.")
-                        continue
-                    self._interrupts = 0
-                    await self._take(line.strip())
+            with self._handling_interrupts():
+                if self._forget_first:
+                    await self._run_command("reset", {})
+                self._screen.show_greeting(texts.GREETING)
+                while not self._leaving.is_set():
+                    await self._handle_next_line()
         except EndOfInput:
             pass
         except OutputClosed:
-            self._failed = True  # whoever read us has gone
-        finally:
-            screen.close()
-        return 1 if self._failed and not screen.interactive else 0
+            self._failed = True
 
-    def completions(self, line: str) -> list[Completion]:
-        """How a line that begins like this can go on."""
-        own = [c for c in OWN_COMMANDS if line.startswith("/") and c.text.startswith(line)]
-        return self._complete(line) + own
+    async def _handle_next_line(self) -> None:
+        try:
+            line = await self._screen.read_line(texts.prompt(len(self._attachments)))
+        except Interrupted:
+            self._interrupt()
+            if not self._leaving.is_set():
+                self._screen.print_note(texts.LEAVE_HINT)
+            return
+        self._interrupts = 0
+        await self._handle_line(line.strip())
 
-    async def open_reply(self, turn: Turn) -> ReplySink:
-        """See ReplyTarget. The reply to what was just asked is streamed; one that was still owed
-        from an earlier run is shown at its end, together with its question."""
-        if self._screen is None:
-            self._screen = open_screen(self.completions)
-        asked = [f for m in turn.messages if (f := self._asked.get(m.platform_id)) is not None]
-        if not asked:
-            return LateReply(self._screen, turn)
-        self._turn_id = turn.id
-        if self._interrupts:  # Ctrl-C came before there was a turn to stop
-            self._stop_soon(turn.id)
-        return StreamedReply(self._screen, asked)
-
-    def _prompt(self) -> str:
-        count = len(self._pictures)
-        if not count:
-            return "> "
-        return "[1 picture] > " if count == 1 else f"[{count} pictures] > "
-
-    async def _take(self, line: str) -> None:
-        """One line: a command of ours, a command of the core's, or a message."""
+    async def _handle_line(self, line: str) -> None:
+        """One line: a command of the terminal's, a command of the core's, or a message."""
         word, _, rest = line.partition(" ")
         if line == "/quit":
-            self._leave.set()
+            self._leaving.set()
         elif word == "/image":
             self._attach(rest.strip())
         elif _COMMAND_LIKE.match(line) or is_command(line):
-            await self._typed_command(line)
-        elif line or self._pictures:
-            await self._ask(line)
+            await self._handle_command(line)
+        elif line or self._attachments:
+            await self._send_message(line)
 
     def _attach(self, path: str) -> None:
         try:
-            picture = open_attachment(path)
+            attachment = open_attachment(path)
         except UnusableFile as error:
-            self._complain(str(error))
+            self._print_error(str(error))
             return
-        self._pictures.append(picture)
-        self._shown.note(f"{picture.name} goes with your next message.")
+        self._attachments.append(attachment)
+        self._screen.print_note(texts.attached(attachment.name))
 
-    async def _typed_command(self, line: str) -> None:
-        parsed = parse(line)
-        if isinstance(parsed, CommandError):
-            self._complain(parsed.text)
-            return
-        if parsed.name == "help" and not parsed.args:
-            self._shown.say(f"{help_text()}\n{_OWN_HELP}")
-            return
-        await self._command(
-            CommandInvoked(self._key, self._author, parsed.name, parsed.args, is_dm=True)
-        )
+    async def _handle_command(self, line: str) -> None:
+        command = parse(line)
+        if isinstance(command, CommandError):
+            self._print_error(command.text)
+        elif command.name == "help" and not command.args:
+            self._screen.print_text(f"{help_text()}\n{texts.OWN_HELP}")
+        else:
+            await self._run_command(command.name, command.args)
 
-    async def _command(self, event: CommandInvoked) -> None:
-        reply = await self._handle(event)
-        if reply is not None:
-            self._answer(reply)
+    async def _run_command(self, name: str, args: Mapping[str, str]) -> None:
+        event = CommandInvoked(self._key, self._author, name, args, is_dm=True)
+        self._print_reply(await self._handle(event))
 
-    async def _ask(self, text: str) -> None:
-        """Send a message and wait for the end of its reply."""
+    async def _send_message(self, text: str) -> None:
+        """Hand a message to the core and wait until its reply has ended."""
         event = MessageReceived(
             self._key,
             secrets.token_hex(8),
             self._author,
             text,
-            tuple(self._pictures),
+            tuple(self._attachments),
             is_dm=True,
         )
-        self._pictures.clear()
-        ended = self._asked[event.id] = asyncio.get_running_loop().create_future()
-        self._shown.working(0)
+        self._attachments.clear()
+        reply_end = self._reply_ends[event.id] = asyncio.get_running_loop().create_future()
+        self._screen.show_waiting(0)
         try:
             refusal = await self._handle(event)
             if refusal is not None:
-                self._answer(refusal)
+                self._print_reply(refusal)
                 return
-            await self._until_ended_or_left(ended)
+            await self._wait_for_reply(reply_end)
         finally:
-            self._shown.idle()
-            self._asked.pop(event.id, None)
-            self._turn_id = None
+            self._screen.clear_waiting()
+            del self._reply_ends[event.id]
+            self._running_turn = None
 
-    async def _until_ended_or_left(self, ended: Ended) -> None:
-        leaving = asyncio.ensure_future(self._leave.wait())
+    async def _wait_for_reply(self, reply_end: ReplyEnd) -> None:
+        leaving = asyncio.ensure_future(self._leaving.wait())
         try:
-            await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reply_end, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
-        if not ended.done():
-            return
-        reply = ended.result()
-        if self._shown.closed:
+        if self._screen.closed:
             raise OutputClosed
-        if reply is None or reply.state is TurnState.FAILED:
-            self._failed = True
+        if reply_end.done():
+            reply = reply_end.result()
+            self._failed |= reply is None or reply.state is TurnState.FAILED
 
-    def _answer(self, reply: CommandReply) -> None:
+    def _print_reply(self, reply: CommandReply | None) -> None:
+        if reply is None:
+            return
         if reply.ok:
-            self._shown.say(reply.text)
+            self._screen.print_text(reply.text)
         else:
-            self._complain(reply.text)
+            self._print_error(reply.text)
 
-    def _complain(self, text: str) -> None:
+    def _print_error(self, text: str) -> None:
         self._failed = True
-        self._shown.complain(text)
+        self._screen.print_error(text)
 
-    @property
-    def _shown(self) -> Screen:
-        if self._screen is None:
-            raise RuntimeError("the terminal is not running")
-        return self._screen
+    # --- Ctrl-C
 
     @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """At a keyboard Ctrl-C stops the reply; in a pipe it ends the command, as anywhere."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        interactive, interrupted = self._shown.interactive, False
-
-        def end() -> None:
-            nonlocal interrupted
-            interrupted = True
-            task.cancel()
-
-        # The loop's own handler wakes it. asyncio.run's doesn't: a signal that comes just before
-        # the loop falls asleep would wait for whatever wakes it next.
-        loop.add_signal_handler(signal.SIGINT, self._interrupt if interactive else end)
+    def _handling_interrupts(self) -> Iterator[None]:
+        """At a keyboard Ctrl-C stops the reply; in a pipe it ends the program."""
+        loop = asyncio.get_running_loop()
+        # A handler of the loop's own wakes the loop. With asyncio.run's, a signal that comes just
+        # before the loop falls asleep waits for the next event.
+        loop.add_signal_handler(
+            signal.SIGINT, self._interrupt if self._screen.interactive else self._end_pipe
+        )
         try:
             yield
-        except asyncio.CancelledError:
-            if interrupted:
-                raise KeyboardInterrupt from None
-            raise
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 
     def _interrupt(self) -> None:
-        """Ctrl-C: the first stops the reply that is written or awaited, the second leaves, unless
-        something was typed in between."""
+        """The first Ctrl-C stops the reply. The second leaves, unless a line was typed between."""
         self._interrupts += 1
         if self._interrupts > 1:
-            self._leave.set()
-        elif self._turn_id is not None:
-            self._stop_soon(self._turn_id)
+            self._leaving.set()
+        elif self._running_turn is not None:
+            self._stop_turn(self._running_turn)
 
-    def _stop_soon(self, turn_id: int) -> None:
-        pressed = ControlPressed(self._key, self._author, "stop", turn_id)
-        task = asyncio.ensure_future(self._handle(pressed))
-        self._stops.add(task)
-        task.add_done_callback(self._stops.discard)
+    def _end_pipe(self) -> None:
+        self._interrupted = True
+        if self._conversation is not None:
+            self._conversation.cancel()
+
+    def _stop_turn(self, turn_id: int) -> None:
+        event = ControlPressed(self._key, self._author, "stop", turn_id)
+        task = asyncio.ensure_future(self._handle(event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def completions(line: str) -> list[Completion]:
+    """How a line that begins like this can continue."""
+    own = [c for c in OWN_COMMANDS if line.startswith("/") and c.text.startswith(line)]
+    return complete(line) + own
 
 
 class StreamedReply:
-    """The reply to what was just asked, written as it comes (a ReplySink)."""
+    """A `ReplySink` for the reply to what was just typed, printed as it is generated."""
 
-    def __init__(self, screen: Screen, asked: Sequence[Ended]) -> None:
+    def __init__(self, screen: Screen, reply_ends: Sequence[ReplyEnd]) -> None:
+        """`reply_ends`: of the messages that this reply answers."""
         self._screen = screen
-        self._asked = asked
+        self._reply_ends = reply_ends
         self._written = ""
 
     async def waiting(self, ahead: int) -> None:
-        """Say so, until the first word comes."""
         if not self._written:
-            self._screen.working(ahead)
+            self._screen.show_waiting(ahead)
 
     async def write(self, delta: str) -> None:
-        """Write on."""
         self._screen.stream(delta)
         self._written += delta
 
     async def restart(self) -> None:
-        """What stands there can't be taken back: begin again below."""
+        """Printed text can't be taken back, so the new reply begins on the next line."""
         if self._written:
             self._screen.stream("\n")
         self._written = ""
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """Write what is missing (a write may have failed), then notes and error."""
-        if reply.text.startswith(self._written):
+        if reply.text.startswith(self._written):  # an earlier write may have failed
             self._screen.stream(reply.text[len(self._written) :])
-        self._screen.end_of_reply()
-        _foot(self._screen, reply)
-        self._end(reply)
+        self._screen.end_reply()
+        _print_foot(self._screen, reply)
+        self._resolve(reply)
         return ()
 
     async def withdraw(self) -> None:
-        """The question is gone: nothing more to say."""
-        self._screen.end_of_reply()
-        self._end(None)
+        self._screen.end_reply()
+        self._resolve(None)
 
-    def _end(self, reply: FinishedReply | None) -> None:
-        for ended in self._asked:
-            if not ended.done():
-                ended.set_result(reply)
+    def _resolve(self, reply: FinishedReply | None) -> None:
+        for reply_end in self._reply_ends:
+            if not reply_end.done():
+                reply_end.set_result(reply)
 
 
 class LateReply:
-    """A reply that an earlier run still owed: shown whole, with its question (a ReplySink).
+    """A `ReplySink` for a reply that an earlier run still owed: printed whole, with its question.
 
-    In a pipe nobody asked for it: it is stored, and not written between the answers.
+    In a pipe nobody typed the question: the core stores the reply, and nothing is printed.
     """
 
     def __init__(self, screen: Screen, turn: Turn) -> None:
@@ -321,32 +341,31 @@ class LateReply:
         self._turn = turn
 
     async def waiting(self, ahead: int) -> None:
-        """Nobody waits."""
+        pass
 
     async def write(self, delta: str) -> None:
-        """`finish` brings all of it."""
+        pass
 
     async def restart(self) -> None:
-        """Nothing stands there yet."""
+        pass
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """Show question and answer."""
         if self._screen.interactive and reply.state is not TurnState.CANCELLED:
             question = " / ".join(message.text for message in self._turn.messages)
-            self._screen.note(f"You asked earlier: {one_line(question, 200)}")
+            self._screen.print_note(texts.earlier_question(one_line(question, 200)))
             if reply.text:
-                self._screen.say(reply.text)
-            _foot(self._screen, reply)
+                self._screen.print_text(reply.text)
+            _print_foot(self._screen, reply)
         return ()
 
     async def withdraw(self) -> None:
-        """Nothing stands there."""
+        pass
 
 
-def _foot(screen: Screen, reply: FinishedReply) -> None:
+def _print_foot(screen: Screen, reply: FinishedReply) -> None:
     for note in reply.notes:
-        screen.note(note)
+        screen.print_note(note)
     if reply.error:
-        screen.complain(reply.error)
+        screen.print_error(reply.error)
     elif reply.state is TurnState.CANCELLED and not reply.notes:
-        screen.note("Stopped.")
+        screen.print_note(texts.STOPPED)

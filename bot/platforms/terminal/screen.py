@@ -21,25 +21,26 @@ from rich.console import Console
 from rich.status import Status
 
 from bot.core.commands.parsing import Completion
+from bot.platforms.terminal import texts
 
 Complete = Callable[[str], list[Completion]]
 
-# A model can write escape sequences, and so can whoever named a file: they must not reach a
-# terminal, where they could retitle, recolour or rewrite what stands there.
-_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
+# A reply or a file's name may hold escape sequences, which could retitle, recolor or rewrite the
+# terminal.
+_CONTROL_CHARACTERS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 _QUEUED_LINES = 100
 
 
 class EndOfInput(Exception):
-    """The input has ended, or somebody pressed Ctrl-D."""
+    """The input has ended, or Ctrl-D was pressed."""
 
 
 class Interrupted(Exception):
-    """Somebody pressed Ctrl-C at the prompt."""
+    """Ctrl-C was pressed at the prompt."""
 
 
 class OutputClosed(Exception):
-    """Whoever read the output has gone."""
+    """The reader of the output has closed it."""
 
 
 class Screen(Protocol):
@@ -52,45 +53,39 @@ class Screen(Protocol):
         """The next line. Raises EndOfInput or Interrupted."""
         ...
 
-    def greet(self, text: str) -> None:
-        """The first words."""
+    def show_greeting(self, text: str) -> None: ...
+
+    def show_waiting(self, ahead: int) -> None:
+        """A reply is coming; `ahead` others are served first."""
         ...
 
-    def working(self, ahead: int) -> None:
-        """A reply is being made; `ahead` others come first."""
-        ...
-
-    def idle(self) -> None:
-        """Nothing is being made any more."""
-        ...
+    def clear_waiting(self) -> None: ...
 
     def stream(self, text: str) -> None:
-        """A piece of a reply."""
+        """Print a piece of a reply at once."""
         ...
 
-    def end_of_reply(self) -> None:
-        """The reply's last line ends."""
+    def end_reply(self) -> None:
+        """End the last line of a reply."""
         ...
 
-    def say(self, text: str) -> None:
-        """An answer to a command, or a whole reply."""
+    def print_text(self, text: str) -> None:
+        """Print the answer to a command, or a whole reply."""
         ...
 
-    def note(self, text: str) -> None:
-        """A line beside the reply."""
+    def print_note(self, text: str) -> None:
+        """Print a line that is not part of a reply."""
         ...
 
-    def complain(self, text: str) -> None:
-        """A line about what went wrong."""
-        ...
+    def print_error(self, text: str) -> None: ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was. Idempotent."""
         ...
 
 
 def open_screen(complete: Complete) -> Screen:
-    """Keyboard and screen if that is what standard input and output are, else plain pipes."""
+    """A keyboard and a screen if standard input and output are a terminal, else plain pipes."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TtyScreen(complete)
     return PipeScreen()
@@ -98,7 +93,7 @@ def open_screen(complete: Complete) -> Screen:
 
 def printable(text: str) -> str:
     """`text` without control characters other than tab and line feed."""
-    return text.translate(_CONTROLS)
+    return text.translate(_CONTROL_CHARACTERS)
 
 
 class PipeScreen:
@@ -119,46 +114,42 @@ class PipeScreen:
         self._at_line_start = True
 
     async def read_line(self, prompt: str) -> str:
-        """The next line of the input. Raises EndOfInput."""
         return await self._lines.next()
 
-    def greet(self, text: str) -> None:
-        """A pipe wants no greeting."""
+    def show_greeting(self, text: str) -> None:
+        pass  # nobody watches a pipe, here and below
 
-    def working(self, ahead: int) -> None:
-        """Nobody watches."""
+    def show_waiting(self, ahead: int) -> None:
+        pass
 
-    def idle(self) -> None:
-        """Nobody watches."""
+    def clear_waiting(self) -> None:
+        pass
 
     def stream(self, text: str) -> None:
-        """A piece of a reply, at once."""
         text = printable(text)
         if text:
             self._write(text)
             self._at_line_start = text.endswith("\n")
 
-    def end_of_reply(self) -> None:
-        """Each reply ends its line."""
+    def end_reply(self) -> None:
         if not self._at_line_start:
             self._write("\n")
         self._at_line_start = True
 
-    def say(self, text: str) -> None:
-        """An answer to a command."""
+    def print_text(self, text: str) -> None:
         self.stream(text)
-        self.end_of_reply()
+        self.end_reply()
 
-    def note(self, text: str) -> None:
-        """On standard error, out of the reply's way."""
-        self._beside(text)
+    def print_note(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._err.write(_encodable(f"{printable(text)}\n", self._err))
+            self._err.flush()
 
-    def complain(self, text: str) -> None:
-        """On standard error."""
-        self._beside(text)
+    def print_error(self, text: str) -> None:
+        self.print_note(text)
 
     def close(self) -> None:
-        """Nothing to restore; but Python must not trip over a closed pipe when it ends."""
+        """Keep Python from failing on the closed pipe when it exits."""
         if self.closed:
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
@@ -172,14 +163,9 @@ class PipeScreen:
         except BrokenPipeError:
             self.closed = True
 
-    def _beside(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._err.write(_encodable(f"{printable(text)}\n", self._err))
-            self._err.flush()
-
 
 class TtyScreen:
-    """A prompt with history and completion, a spinner while it thinks, notes in grey."""
+    """A prompt with history and completion, a spinner while a reply is awaited, notes in gray."""
 
     interactive = True
 
@@ -191,11 +177,10 @@ class TtyScreen:
             completer=LineCompleter(complete),
             complete_while_typing=True,
         )
-        self._status: Status | None = None
+        self._spinner: Status | None = None
         self._at_line_start = True
 
     async def read_line(self, prompt: str) -> str:
-        """What somebody types. Raises EndOfInput for Ctrl-D, Interrupted for Ctrl-C."""
         try:
             with patch_stdout(raw=True):  # what is printed meanwhile goes above the prompt
                 return await self._session.prompt_async(prompt, handle_sigint=False)
@@ -204,59 +189,50 @@ class TtyScreen:
         except KeyboardInterrupt:
             raise Interrupted from None
 
-    def greet(self, text: str) -> None:
-        """The first line, in grey."""
-        self.note(text)
+    def show_greeting(self, text: str) -> None:
+        self.print_note(text)
 
-    def working(self, ahead: int) -> None:
-        """A spinner that says who is first."""
-        text = "thinking" if not ahead else f"{ahead} before you"
-        if self._status is None:
-            self._status = self._console.status(text, spinner="dots")
-            self._status.start()
+    def show_waiting(self, ahead: int) -> None:
+        text = texts.waiting(ahead)
+        if self._spinner is None:
+            self._spinner = self._console.status(text, spinner="dots")
+            self._spinner.start()
         else:
-            self._status.update(text)
+            self._spinner.update(text)
 
-    def idle(self) -> None:
-        """Take the spinner away."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+    def clear_waiting(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
 
     def stream(self, text: str) -> None:
-        """A piece of a reply, as it is."""
         text = printable(text)
         if text:
-            self.idle()
+            self.clear_waiting()
             self._console.print(text, end="", soft_wrap=True)
             self._at_line_start = text.endswith("\n")
 
-    def end_of_reply(self) -> None:
-        """Each reply ends its line."""
-        self.idle()
+    def end_reply(self) -> None:
+        self.clear_waiting()
         if not self._at_line_start:
             self._console.print()
         self._at_line_start = True
 
-    def say(self, text: str) -> None:
-        """An answer to a command, or a whole reply."""
+    def print_text(self, text: str) -> None:
         self.stream(text)
-        self.end_of_reply()
+        self.end_reply()
 
-    def note(self, text: str) -> None:
-        """In grey."""
-        self._line(text, "dim")
+    def print_note(self, text: str) -> None:
+        self._print_line(text, "dim")
 
-    def complain(self, text: str) -> None:
-        """In red, or what stands for it."""
-        self._line(text, "red")
+    def print_error(self, text: str) -> None:
+        self._print_line(text, "red")
 
     def close(self) -> None:
-        """Take the spinner away."""
-        self.idle()
+        self.clear_waiting()
 
-    def _line(self, text: str, style: str) -> None:
-        self.idle()
+    def _print_line(self, text: str, style: str) -> None:
+        self.clear_waiting()
         self._console.print(printable(text), style=style, soft_wrap=True)
 
 
@@ -270,20 +246,19 @@ class LineCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[PromptCompletion]:
-        """How the line can go on."""
         line = document.text_before_cursor
         if line.startswith("/image "):
             path = line.removeprefix("/image ")
             yield from self._paths.get_completions(Document(path), complete_event)
             return
-        for found in self._complete(line):
-            yield PromptCompletion(found.text, -len(line), display_meta=found.help)
+        for completion in self._complete(line):
+            yield PromptCompletion(completion.text, -len(line), display_meta=completion.help)
 
 
 class LineReader:
-    """Lines of a file descriptor, of any kind, without blocking the event loop.
+    """Reads lines from any file descriptor without blocking the event loop.
 
-    A thread waits for them: a loop can watch pipes and sockets, but not the regular file of
+    A thread reads: a loop can watch pipes and sockets, but not the regular file of
     `parley chat < questions.txt`. The thread is a daemon, since nothing can wake it from a read.
     """
 
@@ -321,7 +296,7 @@ class LineReader:
         while True:
             try:
                 block = os.read(self._descriptor, 65_536)
-            except OSError:  # closed under us
+            except OSError:  # the descriptor was closed
                 block = b""
             *lines, rest = (rest + decoder.decode(block, final=not block)).split("\n")
             yield from lines
@@ -332,6 +307,6 @@ class LineReader:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """What the stream's encoding can't hold (a C locale, a lone surrogate) becomes a mark."""
+    """Replace what the stream's encoding can't hold (a C locale, a lone surrogate)."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CTRL_C, CTRL_D = "\x03", "\x04"
 PROMPT = "\n>"
 
@@ -95,7 +95,7 @@ def command(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def keyboard(command: list[str]) -> Iterator[Keyboard]:
     keyboard = Keyboard(command)
-    keyboard.wait_for("/help says")
+    keyboard.wait_for("Type /help")
     keyboard.wait_for(PROMPT)
     yield keyboard
     keyboard.close()
