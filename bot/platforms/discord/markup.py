@@ -10,14 +10,14 @@ from typing import Any
 
 import discord
 
+from bot.platforms.shared.mentions import Mention, MentionedText, Target, read_mentions
+
 _USER = r"<@!?(?P<user>\d{1,20})>"
 _ROLE = r"<@&(?P<role>\d{1,20})>"
 _MARKUP = re.compile(
     rf"{_USER}|{_ROLE}|<#(?P<channel>\d{{1,20}})>|<a?:(?P<emoji>\w{{1,32}}):\d+>"
     r"|</(?P<command>[^:>\n]{1,100}):\d+>|<t:(?P<time>-?\d{1,12})(?::\w)?>"
 )
-_OPENING = re.compile(rf"\s*(?:{_USER}|{_ROLE})")
-_CODE = re.compile(r"```.*?(?:```|\Z)|``.+?``|`[^`\n]+`", re.DOTALL)
 _FOOT = re.compile(r"(?:\n?-# [^\n]*)+\Z")
 
 
@@ -33,32 +33,13 @@ class Names:
     channels: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Mentions:
-    """Whom a text calls: the bot, one of its roles, somebody else at its very start."""
-
-    me: bool
-    my_role: bool
-    opens_with_other: bool
-
-
-def mentions(text: str, names: Names) -> Mentions:
-    """The mentions written in a text; what is quoted as code is about a mention, it is none."""
-    spoken = _CODE.sub(" ", text)
-    found = list(_MARKUP.finditer(spoken))
-    opening = _OPENING.match(spoken)
-    return Mentions(
-        me=any(match["user"] and int(match["user"]) == names.me for match in found),
-        my_role=any(match["role"] and int(match["role"]) in names.my_roles for match in found),
-        opens_with_other=opening is not None and not _is_me(opening, names),
-    )
-
-
-def plain(text: str, names: Names) -> str:
-    """A text with names instead of ids. The bot's own mention goes where it is a mere address, at
-    either end; inside it stays as the name, since "what can @Parley do" needs it."""
-    text = _cut_address(text, names)
-    return _MARKUP.sub(lambda match: _named(match, names), text).strip()
+def read_text(text: str, names: Names) -> MentionedText:
+    """What a text says, with names instead of ids, and whom it calls."""
+    mentions = [
+        Mention(match.start(), match.end(), _target(match, names), _named(match, names))
+        for match in _MARKUP.finditer(text)
+    ]
+    return read_mentions(text, mentions, open_quotes=True)
 
 
 def message_text(message: Any, names: Names, *, unfurls: bool = False) -> str:
@@ -67,7 +48,7 @@ def message_text(message: Any, names: Names, *, unfurls: bool = False) -> str:
     `unfurls`: also what Discord found behind its links; that comes and goes after the message was
     written, so it is left out where an edit of the text would mean something.
     """
-    parts = [plain(message.content or "", names)]
+    parts = [read_text(message.content or "", names).text]
     for snapshot in getattr(message, "message_snapshots", None) or ():
         forwarded = message_text(snapshot, names, unfurls=True)
         if forwarded:
@@ -101,26 +82,12 @@ def media_of(components: Iterable[Any]) -> Iterator[Any]:
         yield from media_of(_below(component))
 
 
-def _is_me(match: re.Match[str], names: Names) -> bool:
+def _target(match: re.Match[str], names: Names) -> Target:
     if match["user"]:
-        return int(match["user"]) == names.me
-    return bool(match["role"]) and int(match["role"]) in names.my_roles
-
-
-def _cut_address(text: str, names: Names) -> str:
-    while (match := _OPENING.match(text)) is not None and _is_me(match, names):
-        text = text[match.end() :].lstrip(" \t,:;")
-    found = list(_MARKUP.finditer(text))
-    while found and _is_address(last := found.pop(), text, names):
-        text = text[: last.start()].rstrip(" \t,") + text[last.end() :].strip()
-    return text
-
-
-def _is_address(match: re.Match[str], text: str, names: Names) -> bool:
-    """Whether it calls the bot at the end of the text."""
-    if not (match["user"] or match["role"]) or not _is_me(match, names):
-        return False
-    return not text[match.end() :].strip(" \t\n.!?")
+        return Target.BOT if int(match["user"]) == names.me else Target.OTHER
+    if match["role"]:
+        return Target.BOT_ROLE if int(match["role"]) in names.my_roles else Target.OTHER
+    return Target.NOBODY
 
 
 def _named(match: re.Match[str], names: Names) -> str:

@@ -15,7 +15,7 @@ from bot.core.events import (
 )
 from bot.platforms.discord import keys
 from bot.platforms.discord.files import Files
-from bot.platforms.discord.markup import Names, media_of, mentions, message_text, own_text, plain
+from bot.platforms.discord.markup import Names, media_of, message_text, own_text, read_text
 
 _WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
 _READABLE = (
@@ -47,7 +47,7 @@ class Reader:
     ) -> MessageReceived:
         """A message as the core takes it."""
         names = self.names(message)
-        found = mentions(message.content or "", names)
+        content = read_text(message.content or "", names)
         target = _replied_to(message)
         return MessageReceived(
             key=keys.key_of(message.channel, _guild_id(message)),
@@ -56,13 +56,13 @@ class Reader:
             text=message_text(message, names),
             attachments=self._files.of(message, links=True),
             is_dm=keys.is_private(message.channel),
-            mentions_bot=found.me,
-            mentions_bot_role=found.my_role,
+            mentions_bot=content.calls_bot,
+            mentions_bot_role=content.calls_bot_role,
             mentions_everyone=message.mention_everyone,
             replies_to_bot=target == self.me,
             replies_to=_posted(message) if target == self.me else "",
-            addresses_other=found.opens_with_other
-            or (target not in (None, self.me, message.author.id) and not found.me),
+            addresses_other=content.addresses_other
+            or (target not in (None, self.me, message.author.id) and not content.calls_bot),
             at=message.created_at,
             earlier=earlier,
             foot=foot,
@@ -97,7 +97,7 @@ class Reader:
 
     def plain(self, message: Any) -> str:
         """The text of the message itself."""
-        return plain(message.content or "", self.names(message))
+        return read_text(message.content or "", self.names(message)).text
 
     def has_pictures(self, message: Any) -> bool:
         """Whether there are files or media in it."""

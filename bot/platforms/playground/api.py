@@ -22,7 +22,7 @@ from bot.platforms.playground.requests import (
     path_id,
     text_field,
 )
-from bot.platforms.playground.text import channel_name, understand
+from bot.platforms.playground.text import channel_name, read_message
 from bot.platforms.playground.views import channel_view, notice_view, post_view, upload_view
 from bot.platforms.playground.workspace import Workspace
 from bot.records.playground import DOCUMENT, Post, Upload
@@ -86,7 +86,7 @@ class Api:
         return web.json_response(
             {
                 "message": post_view(post) if post else None,
-                "mentions_parley": understand(text).mentions_bot,
+                "mentions_parley": read_message(text).calls_bot,
                 "notice": notice_view(notice) if notice else None,
             },
             status=201 if post else 200,

@@ -27,7 +27,7 @@ from bot.core.events import (
 from bot.core.ports import CommandReply
 from bot.platforms.playground.people import BOT, Person
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.text import understand
+from bot.platforms.playground.text import read_message
 from bot.platforms.playground.workspace import Workspace
 from bot.records.playground import Channel, Post, Upload
 
@@ -74,8 +74,8 @@ class Messages:
         if not text and not post.uploads:
             raise Refused(400, "An empty message can't be kept: delete it instead.")
         edited = await self._workspace.edit_post(post, text)
-        understood = understand(text)
-        await self._tell(MessageEdited(_key(post), str(post.id), person.author(), understood.text))
+        edited_text = read_message(text).text
+        await self._tell(MessageEdited(_key(post), str(post.id), person.author(), edited_text))
         return edited
 
     async def delete(self, person: Person, post: Post) -> None:
@@ -126,18 +126,18 @@ class Messages:
     def _received(
         self, person: Person, channel: Channel, root: Post | None, post: Post
     ) -> MessageReceived:
-        understood = understand(post.text)
+        content = read_message(post.text)
         return MessageReceived(
             key=_key(post),
             id=str(post.id),
             author=person.author(),
-            text=understood.text,
+            text=content.text,
             attachments=tuple(map(self._attachment, post.uploads)),
             is_dm=channel.kind == "dm",
-            mentions_bot=understood.mentions_bot,
-            mentions_everyone=understood.mentions_everyone,
+            mentions_bot=content.calls_bot,
+            mentions_everyone=content.calls_everyone,
             replies_to_bot=root is not None and root.author == BOT.id,
-            addresses_other=understood.addresses_other,
+            addresses_other=content.addresses_other,
             at=post.at,
         )
 

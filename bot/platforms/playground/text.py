@@ -1,72 +1,32 @@
-"""What a message says to whom: mentions found and the bot's own taken out; names made tidy."""
+"""What a message says and whom it calls; names of channels, made tidy."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from bot.platforms.playground.people import BOT, PEOPLE
 from bot.platforms.playground.refusal import Refused
+from bot.platforms.shared.mentions import Mention, MentionedText, Target, read_mentions
 
 MAX_CHANNEL_NAME = 40
 _EVERYONE = frozenset({"everyone", "here", "channel"})
 _NAMES = "|".join(sorted({p.id for p in PEOPLE} | {BOT.id} | _EVERYONE))
 # Not inside a word or an address ("ben@parley.org", "@parley.org"); "@Parley's" is a mention.
 _MENTION = re.compile(rf"(?<![\w@/.-])@({_NAMES})(?![\w-])(?!\.\w)", re.IGNORECASE)
-# What is quoted as code is about a mention, it is none.
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """A message as the core wants it: without the bot's mention, with what was mentioned."""
-
-    text: str
-    mentions_bot: bool
-    mentions_everyone: bool
-    addresses_other: bool
+def read_message(raw: str) -> MentionedText:
+    """What a message says, and whom it calls."""
+    return read_mentions(raw, [_mention(match) for match in _MENTION.finditer(raw)])
 
 
-def understand(raw: str) -> Understood:
-    """Find the mentions in `raw` and take the bot's out.
-
-    At either end of the text the mention goes; in the middle it stays as the bare name, because
-    "what can @Parley do" without it is no sentence.
-    """
-    code = [span.span() for span in _CODE.finditer(raw)]
-    found = [
-        match
-        for match in _MENTION.finditer(raw)
-        if not any(start <= match.start() < end for start, end in code)
-    ]
-    named = [match.group(1).lower() for match in found]
-    opening = named[0] if found and not raw[: found[0].start()].strip() else ""
-    return Understood(
-        text=_without_bot(raw, [m for m in found if m.group(1).lower() == BOT.id]),
-        mentions_bot=BOT.id in named,
-        mentions_everyone=not _EVERYONE.isdisjoint(named),
-        addresses_other=opening not in {"", BOT.id} and opening not in _EVERYONE,
-    )
-
-
-def _without_bot(raw: str, mentions: list[re.Match[str]]) -> str:
-    """`raw` with the bot's mentions cut at the ends and bare names in the middle."""
-    start, end = 0, len(raw)
-    inner = list(mentions)
-    while inner and not raw[start : inner[0].start()].strip():
-        start = inner.pop(0).end()
-        start += len(raw[start:end]) - len(raw[start:end].lstrip(" \t,:;"))
-    while inner and not raw[inner[-1].end() : end].strip(" \t\n.!?"):
-        last = inner.pop()
-        raw = raw[: last.start()].rstrip(" \t,") + raw[last.end() : end].strip()
-        end = len(raw)
-    pieces: list[str] = []
-    at = start
-    for match in inner:
-        pieces += (raw[at : match.start()], BOT.name)
-        at = match.end()
-    return "".join((*pieces, raw[at:end])).strip()
+def _mention(match: re.Match[str]) -> Mention:
+    name = match[1].lower()
+    if name == BOT.id:
+        return Mention(match.start(), match.end(), Target.BOT, f"@{BOT.name}")
+    target = Target.EVERYONE if name in _EVERYONE else Target.OTHER
+    return Mention(match.start(), match.end(), target, match[0])
 
 
 def channel_name(raw: str) -> str:

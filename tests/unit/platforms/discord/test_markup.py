@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.platforms.discord.markup import Names, mentions, plain
+from bot.platforms.discord.markup import Names, read_text
 
 NAMES = Names(
     me=1,
@@ -23,8 +23,10 @@ NAMES = Names(
     [
         ("<@1> hello", "hello"),
         ("<@!1>, hello", "hello"),
-        ("hello <@1>", "hello"),
-        ("hello <@1>!", "hello!"),
+        ("hello <@1>", "hello @Parley"),
+        ("is Claude better than <@1>!", "is Claude better than @Parley!"),
+        ("what is this? <@1>", "what is this?"),
+        ("`<@1>` is how to call me", "`@Parley` is how to call me"),
         ("<@1> <@&7> hello", "hello"),
         ("what can <@1> do?", "what can @Parley do?"),
         ("ask <@2> in <#5> <:smile:99> <a:wave:98>", "ask @Ana in #general :smile: :wave:"),
@@ -36,7 +38,7 @@ NAMES = Names(
     ],
 )
 def test_plain_text(text: str, said: str) -> None:
-    assert plain(text, NAMES) == said
+    assert read_text(text, NAMES).text == said
 
 
 @pytest.mark.parametrize(
@@ -51,16 +53,18 @@ def test_plain_text(text: str, said: str) -> None:
         ("<@&8> hello", False, False, True),
         ("`<@1>` is how", False, False, False),
         ("```\n<@1>\n```", False, False, False),
+        ("> <@1> said so\nno", False, False, False),
+        ("> who?\n<@1> you?", True, False, False),
+        (">>> who?\n<@1> said so", False, False, False),
         ("hello", False, False, False),
     ],
 )
 def test_whom_it_calls(text: str, me: bool, role: bool, other: bool) -> None:
-    found = mentions(text, NAMES)
-    assert (found.me, found.my_role, found.opens_with_other) == (me, role, other)
+    read = read_text(text, NAMES)
+    assert (read.calls_bot, read.calls_bot_role, read.addresses_other) == (me, role, other)
 
 
 @settings(deadline=None)  # machines differ
 @given(st.text(alphabet="<@!&#1275:tax> `\n", max_size=60))
 def test_any_text_can_be_read(text: str) -> None:
-    plain(text, NAMES)
-    mentions(text, NAMES)
+    assert "<@1>" not in read_text(text, NAMES).text

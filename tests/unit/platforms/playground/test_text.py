@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.text import channel_name, understand, utf16_length
+from bot.platforms.playground.text import channel_name, read_message, utf16_length
 
 
 @pytest.mark.parametrize(
@@ -17,20 +17,21 @@ from bot.platforms.playground.text import channel_name, understand, utf16_length
         ("@parley, hello", "hello"),
         ("@PARLEY: hello", "hello"),
         ("  @Parley\nhello", "hello"),
-        ("hello @Parley", "hello"),
-        ("thanks, @Parley!", "thanks!"),
-        ("what can @Parley do", "what can Parley do"),
+        ("hello @Parley", "hello @Parley"),
+        ("thanks, @parley!", "thanks, @Parley!"),
+        ("what can @Parley do?", "what can @Parley do?"),
+        ("who is better than @Parley!", "who is better than @Parley!"),
         ("@Parley", ""),
         ("@Parley @Parley hi", "hi"),
-        ("@Ben @Parley hi", "@Ben Parley hi"),
-        ("(@Parley) hi", "(Parley) hi"),
-        ("@Parley's idea", "'s idea"),
+        ("@Ben @Parley hi", "@Ben @Parley hi"),
+        ("(@Parley) hi", "(@Parley) hi"),
+        ("@Parley's idea", "@Parley's idea"),
     ],
 )
-def test_a_mention_of_the_bot_is_found_and_taken_out(raw: str, text: str) -> None:
-    understood = understand(raw)
-    assert understood.mentions_bot
-    assert understood.text == text
+def test_a_mention_calls_the_bot_and_goes_where_it_is_an_address(raw: str, text: str) -> None:
+    content = read_message(raw)
+    assert content.calls_bot
+    assert content.text == text
 
 
 @pytest.mark.parametrize(
@@ -46,13 +47,14 @@ def test_a_mention_of_the_bot_is_found_and_taken_out(raw: str, text: str) -> Non
         "like `@Parley hello` in code",
         "```\n@Parley hello\n```",
         "```\n@Parley unclosed",
+        "> @Parley is quoted\nyes",
         "",
     ],
 )
 def test_what_is_no_mention_of_the_bot(raw: str) -> None:
-    understood = understand(raw)
-    assert not understood.mentions_bot
-    assert understood.text == raw.strip()
+    content = read_message(raw)
+    assert not content.calls_bot
+    assert content.text == raw.strip()
 
 
 @pytest.mark.parametrize(
@@ -68,18 +70,18 @@ def test_what_is_no_mention_of_the_bot(raw: str) -> None:
     ],
 )
 def test_who_is_addressed_first(raw: str, other: bool) -> None:
-    assert understand(raw).addresses_other is other
+    assert read_message(raw).addresses_other is other
 
 
 @pytest.mark.parametrize("word", ["everyone", "here", "channel", "Everyone"])
 def test_everyone(word: str) -> None:
-    assert understand(f"dear @{word}, hello").mentions_everyone
-    assert not understand(f"dear {word}, hello").mentions_everyone
+    assert read_message(f"dear @{word}, hello").calls_everyone
+    assert not read_message(f"dear {word}, hello").calls_everyone
 
 
 @given(st.text())
 def test_no_text_breaks_it_and_none_grows(raw: str) -> None:
-    assert len(understand(raw).text) <= len(raw)
+    assert len(read_message(raw).text) <= len(raw)
 
 
 @pytest.mark.parametrize(
