@@ -93,6 +93,7 @@ class MessageReceived:
     text: str
     attachments: tuple[Attachment, ...] = ()
     is_dm: bool = False
+    has_threads: bool = True  # False: none can be opened, so the channel is one conversation
     mentions_bot: bool = False
     mentions_bot_role: bool = False
     mentions_everyone: bool = False

@@ -95,9 +95,9 @@ def _addressed(event: MessageReceived, facts: GateFacts) -> tuple[bool, Reason]:
 def reply_key(event: MessageReceived, inline: bool) -> ThreadKey:
     """Where the conversation of this message lives.
 
-    A message in the channel itself opens a thread of its own id, unless replies are `inline`.
-    DMs and messages in threads stay where they are.
+    A message in the channel itself opens a thread of its own id, unless replies are `inline` or
+    the platform has no threads. DMs and messages in threads stay where they are.
     """
-    if event.key.thread or event.is_dm or inline:
+    if event.key.thread or event.is_dm or inline or not event.has_threads:
         return event.key
     return event.key.in_thread(event.id)

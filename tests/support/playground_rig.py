@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bot.core.ports import FileReader
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.engine.api import (
@@ -115,6 +116,7 @@ class Rig:
     engine: Any
     store: PlaygroundStore
     port: int
+    core_store: SqlStore
 
 
 @asynccontextmanager
@@ -126,19 +128,21 @@ async def playground(
     settings: ServiceSettings | None = None,
     port: int = 0,
     hosts: Sequence[str] = (),
+    files: FileReader | None = None,
 ) -> AsyncIterator[Rig]:
     """Everything between the browser and the engine, as the app puts it together."""
     engine = engine or PacedEngine()
     database = Database(f"sqlite+aiosqlite:///{folder / 'parley.db'}")
     await database.upgrade()
     images = MediaReader()
-    service = Service(SqlStore(database), engine, images, settings or ServiceSettings())
+    core_store = SqlStore(database)
+    service = Service(core_store, engine, files or images, settings or ServiceSettings())
     store = PlaygroundStore(database)
     page = PlaygroundAdapter(
         store,
         service.handle,
         engine.snapshot,
-        files=images,
+        files=files or images,
         notice=NOTICE,
         model="a scripted stand-in",
         token=token,
@@ -156,7 +160,7 @@ async def playground(
     await site.start()
     bound = runner.addresses[0][1]
     try:
-        yield Rig(f"http://127.0.0.1:{bound}", page, service, engine, store, bound)
+        yield Rig(f"http://127.0.0.1:{bound}", page, service, engine, store, bound, core_store)
     finally:
         await service.drain(0)
         await page.close()

@@ -141,6 +141,7 @@ def test_more_reason_to_answer_never_silences(event: MessageReceived, known: Gat
         ({"key": THREAD}, False, "t"),
         ({"key": THREAD}, True, "t"),
         ({"is_dm": True}, False, ""),
+        ({"has_threads": False}, False, ""),
         ({"is_dm": True, "key": THREAD}, False, "t"),
     ],
 )

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from bot.core.ports import CommandReply
-from tests.integration.platforms.playground.conftest import Tab
 from tests.support.pictures import encoded, plain
 from tests.support.playground_rig import PacedEngine, Rig, playground
+from tests.support.playground_tab import Tab
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import until
 

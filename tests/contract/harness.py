@@ -1,0 +1,279 @@
+"""What a platform's harness does for the scenarios: people act, and read what the bot says."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, TypeAlias
+
+from bot.core.ports import ReplyTarget
+from bot.core.service import Service
+from bot.core.service_settings import ServiceSettings
+from bot.storage.database import Database
+from bot.storage.store import SqlStore
+from tests.contract.process import Process
+from tests.servers.waiting import until
+from tests.support.core_rig import FakeReader
+from tests.support.scripted_engine import Request, ScriptedEngine
+
+WAIT_S = 20.0
+MAX_CONTEXT = 4_000
+
+
+class Ability(StrEnum):
+    """What a platform may lack. docs/adapters.md says what happens instead, one row for each."""
+
+    MENTIONS = "mentions"
+    THREADS = "threads"
+    EDITS = "edits"
+    OTHER_PEOPLE = "other people"
+    BUTTONS = "buttons"
+    STREAMING = "streaming"
+    PRIVATE_REPLIES = "private replies"
+    PRIVATE_QUESTIONS = "private questions"
+    HISTORY = "history"
+    CATCH_UP = "catch-up"
+
+
+class Person(StrEnum):
+    """Who acts. The asker and the other one are no admins, unless nobody else is there."""
+
+    ASKER = "asker"
+    OTHER = "other"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something a person wrote. `place` and `raw` are the harness's own."""
+
+    by: Person
+    place: Any = None
+    raw: Any = None
+
+
+class Undeclared(AssertionError):
+    """A scenario needs an ability that the platform neither has nor declares to be missing."""
+
+
+@dataclass
+class Core:
+    """The parts of one run of Parley that scenarios look at."""
+
+    service: Service
+    store: SqlStore
+    engine: ScriptedEngine
+    process: Process = field(default_factory=Process)
+
+
+class Harness(ABC):
+    """One platform on its local server, with a real core and a real database.
+
+    A subclass implements what its platform can do and names the rest in `missing`. What needs an
+    ability raises `Undeclared` here: a scenario fails on a platform that is silent about it.
+    """
+
+    name: ClassVar[str]
+    missing: ClassVar[frozenset[Ability]] = frozenset()
+
+    def __init__(self, folder: Path, template: Path, settings: ServiceSettings) -> None:
+        self.folder = folder
+        self.settings = settings
+        shutil.copy(template, folder / "parley.db")
+        self.core: Core
+
+    # --- life
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start the local server and Parley; returns once messages arrive."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Stop both."""
+
+    @abstractmethod
+    async def crash(self) -> None:
+        """End Parley's process as SIGKILL would; the platform goes on."""
+
+    @abstractmethod
+    async def restart(self) -> None:
+        """Start Parley on the same database, after `crash`."""
+
+    def new_engine(self) -> ScriptedEngine:
+        return ScriptedEngine(sees_images=True, max_context=MAX_CONTEXT)
+
+    async def new_core(self) -> Core:
+        """A service of its own on the harness's database."""
+        database = Database(f"sqlite+aiosqlite:///{self.folder / 'parley.db'}")
+        store, engine = SqlStore(database), self.new_engine()
+        return Core(Service(store, engine, FakeReader(), self.settings), store, engine)
+
+    async def serve(self, platform: str, target: ReplyTarget) -> None:
+        """Start the service and answer on a platform."""
+        await self.core.process.run(self.core.service.start())
+        await self.core.process.run(_call(partial(self.core.service.register, platform, target)))
+
+    async def drain(self) -> None:
+        await self.core.service.drain(0)
+
+    async def close_core(self) -> None:
+        await self.core.store._database.close()
+
+    async def kill(self) -> None:
+        """End Parley's tasks at a moment when no transaction is open."""
+        async with self.core.store._database._turnstile:
+            await self.core.process.kill()
+
+    # --- what people do
+
+    @property
+    def bot(self) -> str:
+        """What people type to mention the bot."""
+        self._undeclared(Ability.MENTIONS)
+
+    async def ask(
+        self, text: str, *, by: Person = Person.ASKER, picture: bytes | None = None
+    ) -> Message:
+        """Begin a conversation with the bot where others read it too."""
+        return await self.say(f"{self.bot} {text}", by=by, picture=picture)
+
+    @abstractmethod
+    async def say(
+        self,
+        text: str,
+        *,
+        by: Person = Person.ASKER,
+        after: Message | None = None,
+        picture: bytes | None = None,
+    ) -> Message:
+        """Write exactly this, in the channel or in the conversation of `after`."""
+
+    @abstractmethod
+    async def say_in_private(self, text: str, *, by: Person = Person.ASKER) -> Message:
+        """Write to the bot alone."""
+
+    async def ask_privately(self, text: str) -> Message:
+        """Ask in the channel so that only the asker reads the answer; `posts` has it."""
+        self._undeclared(Ability.PRIVATE_QUESTIONS)
+
+    async def edit(self, message: Message, text: str) -> None:
+        """Change what a message says."""
+        self._undeclared(Ability.EDITS)
+
+    async def written_before(self, text: str, age: timedelta) -> Message:
+        """A message of this age in the channel, which the bot saw and left alone."""
+        self._undeclared(Ability.EDITS)
+
+    async def discussion(self, texts: list[str]) -> Message:
+        """People talk in a thread which the bot doesn't listen to; the thread's first message."""
+        self._undeclared(Ability.HISTORY)
+
+    async def say_unheard(self, text: str) -> Message:
+        """Call the bot while it is not running."""
+        self._undeclared(Ability.CATCH_UP)
+
+    @abstractmethod
+    async def stop_reply(self, message: Message, *, by: Person = Person.ASKER) -> str:
+        """Stop the reply to a message the way people do here; what `by` is told at once, if
+        anything."""
+
+    async def regenerate(self, message: Message) -> None:
+        """Ask for another reply instead of the one that stands there."""
+        self._undeclared(Ability.BUTTONS)
+
+    @abstractmethod
+    async def command(
+        self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
+    ) -> str:
+        """Type a command (`reset`, without its prefix) where the conversation is; its answer."""
+
+    # --- what people read
+
+    @abstractmethod
+    def posts(self, message: Message) -> list[str]:
+        """All that the bot says in the conversation that a message began, as its author reads it
+        now."""
+
+    def overheard(self, message: Message) -> list[str]:
+        """The same as another person reads it."""
+        self._undeclared(Ability.OTHER_PEOPLE)
+
+    # --- helpers of scenarios
+
+    @property
+    def engine(self) -> ScriptedEngine:
+        return self.core.engine
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> Any:
+        return await until(condition, WAIT_S, f"{self.name}: {what}")
+
+    async def request(self, number: int) -> Request:
+        """The engine's request of this number since Parley was started, from 0."""
+        await self.until(lambda: len(self.engine.requests) > number, f"request {number}")
+        return self.engine.requests[number]
+
+    async def answer(self, message: Message, text: str) -> list[str]:
+        """Let the engine answer the newest request with this; the posts once it has ended."""
+        request = await self.until(
+            lambda: next((r for r in self.engine.requests if not r.written and not r.closed), None),
+            f"a request for {text!r}",
+        )
+        request.write(text)
+        request.finish()
+        return await self.ended(message)
+
+    async def ended(self, message: Message) -> list[str]:
+        """The posts of a conversation once no reply is owed any more."""
+        await self.until(lambda: self.engine.requests, "a request")
+        async with asyncio.timeout(WAIT_S):
+            while await self.core.store.unfinished():
+                await asyncio.sleep(0.02)
+        return self.posts(message)
+
+    async def told(self, message: Message) -> list[str]:
+        """The posts once there is one."""
+        await self.until(lambda: self.posts(message), "a sentence")
+        return self.posts(message)
+
+    async def only_asked(self, *questions: str) -> None:
+        """Ask something more; then the engine has been asked these questions and no others."""
+        number = len(self.engine.requests)
+        await self.ask("One more thing")
+        await self.until(lambda: any("One more thing" in r.asked for r in self.engine.requests))
+        asked = [r.asked for r in self.engine.requests if "One more thing" not in r.asked]
+        assert len(asked) == len(questions), (number, asked)
+        for question, text in zip(questions, asked, strict=True):
+            assert question in text
+
+    def _undeclared(self, ability: Ability) -> NoReturn:
+        raise Undeclared(f"{self.name} has no {ability} and doesn't declare that they are missing")
+
+
+Scenario: TypeAlias = Callable[[Harness], Awaitable[None]]
+
+
+def needs(ability: Ability, *, otherwise: Scenario) -> Callable[[Scenario], Scenario]:
+    """A scenario for platforms that have this ability; `otherwise` checks the documented fallback
+    on those that declare it missing."""
+
+    def decorate(scenario: Scenario) -> Scenario:
+        @wraps(scenario)
+        async def run(chat: Harness) -> None:
+            await (otherwise if ability in chat.missing else scenario)(chat)
+
+        run.abilities = {ability, *getattr(scenario, "abilities", ())}  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+async def _call(act: Callable[[], None]) -> None:
+    act()

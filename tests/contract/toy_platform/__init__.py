@@ -1,0 +1,1 @@
+"""The toy platform's adapter: all that a new platform has to bring, at its smallest."""
