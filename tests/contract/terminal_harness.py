@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import signal
 from contextlib import ExitStack
@@ -13,8 +12,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
-from bot.core.commands import parsing
-from bot.platforms.terminal.adapter import PLATFORM, TerminalChat
+from bot.platforms.terminal.adapter import PLATFORM, TerminalAdapter, completions
 from bot.platforms.terminal.screen import TtyScreen
 from tests.contract.harness import Ability, Harness, Message, Person
 
@@ -26,7 +24,7 @@ class WatchedScreen(TtyScreen):
         self.page = io.StringIO()
         self.at_prompt = False
         console = Console(file=self.page, highlight=False, emoji=False, markup=False, width=10_000)
-        super().__init__(parsing.complete, console)
+        super().__init__(completions, console)
 
     async def read_line(self, prompt: str) -> str:
         self.at_prompt = True
@@ -60,28 +58,27 @@ class TerminalHarness(Harness):
         self.core = await self.new_core()
         self._stack = ExitStack()
         self._keyboard = self._stack.enter_context(create_pipe_input())
-        self._chat = await self.core.process.run(self._sit_down())
+        await self.core.process.run(self._sit_down())
         await self._prompt()
 
-    async def _sit_down(self) -> asyncio.Task[int]:
+    async def _sit_down(self) -> None:
         with create_app_session(self._keyboard, DummyOutput()):  # kept by the tasks begun in it
             self._screen = WatchedScreen()
-            chat = TerminalChat(
-                self.core.service.handle, parsing.complete, name="Ana", screen=self._screen
+            self._adapter = TerminalAdapter(
+                self.core.service.handle, name="Ana", screen=self._screen
             )
-            await self.serve(PLATFORM, chat)
-            return asyncio.create_task(chat.run())
+            await self.serve(PLATFORM, self._adapter)
+            await self._adapter.start()
 
     async def crash(self) -> None:
         await self.kill()
+        await self._adapter.close()
         self._stack.close()
         await self.close_core()
 
     async def stop(self) -> None:
-        if not self._chat.done():
-            await self.drain()
-            self._keyboard.send_text("\x04")
-            await asyncio.wait_for(self._chat, 10)
+        await self.drain()
+        await self._adapter.close()
         self._stack.close()
         await self.close_core()
 
@@ -149,6 +146,4 @@ class TerminalHarness(Harness):
         self._screen.at_prompt = False
 
     async def _prompt(self) -> None:
-        await self.until(lambda: self._screen.at_prompt or self._chat.done(), "the prompt")
-        if self._chat.done():
-            self._chat.result()
+        await self.until(lambda: self._screen.at_prompt, "the prompt")
