@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from bot.cli.main import app
 
 TORCHLESS = "import sys; sys.argv = ['parley', '--help']\ntry:\n import bot.cli.main; bot.cli.main.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"  # noqa: E501
 
@@ -36,31 +42,24 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *says: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "run",
-        "playground",
-        "chat",
-        "bench",
-        "db",
-        "db upgrade",
-        "db current",
-        "db backup",
-        "persona",
-        "persona list",
-        "persona show",
-        "persona set",
-        "persona export",
-        "persona import",
-        "forget",
-    ],
-)
-def test_every_command_has_help(tmp_path: Path, command: str) -> None:
-    done = parley(tmp_path, *command.split(), "--help")
+def commands(command: Any, name: str = "") -> Iterator[str]:
+    """The name of each group and command below this one, itself included."""
+    yield name
+    for child, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{name} {child}".strip())
+
+
+@pytest.mark.parametrize("command", sorted(commands(typer.main.get_command(app))))
+def test_every_command_has_help(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert "Usage" in shown.output
+
+
+def test_help_as_a_process(tmp_path: Path) -> None:
+    done = parley(tmp_path, "--help")
     assert done.returncode == 0
-    assert "Usage" in done.stdout
+    assert "Usage: parley" in done.stdout
 
 
 def test_help_does_not_load_torch() -> None:
