@@ -1,4 +1,4 @@
-"""What `parley db ...` does; each returns the line to print."""
+"""What `parley db ...` does. Each function returns the line to print."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from bot.storage.database import Database
 
 
 async def upgrade(settings: Settings) -> str:
-    """Bring the schema to this version's. Raises DatabaseError."""
+    """Upgrade the schema to this version of Parley. Raises DatabaseError."""
     async with _opened(settings) as database:
-        before = await database.current()
+        old_revision = await database.current()
         await database.upgrade()
-        after = await database.current()
-        if before == after:
-            return f"{database.display_url} is at {after} already"
-        return f"{database.display_url}: {before or 'empty'} -> {after}"
+        revision = await database.current()
+        if revision == old_revision:
+            return f"{database.display_url} is already at {revision}"
+        return f"{database.display_url}: {old_revision or 'empty'} -> {revision}"
 
 
 async def current(settings: Settings) -> str:
-    """Say which revision the schema is at. Raises DatabaseError."""
+    """The revision of the schema. Raises DatabaseError."""
     async with _opened(settings) as database:
-        at, head = await database.current(), migrate.head()
-        if at == head:
-            return f"{at} (newest)"
-        return f"{at or 'empty'} (newest: {head}; run `parley db upgrade`)"
+        revision, head = await database.current(), migrate.head()
+        if revision == head:
+            return f"{revision} (latest)"
+        return f"{revision or 'empty'} (latest: {head}; run `parley db upgrade`)"
 
 
 async def backup(settings: Settings, target: Path) -> str:
-    """Copy an SQLite database while it is in use. Raises DatabaseError."""
+    """Back up a SQLite database, even while it is in use. Raises DatabaseError."""
     async with _opened(settings) as database:
         await database.backup(target)
-        return f"{database.display_url} is copied to {target}"
+        return f"{database.display_url} backed up to {target}"
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What `parley persona ...` and `parley forget` do; each returns the text to print."""
+"""What `parley persona ...` and `parley forget` do. Each function returns the text to print."""
 
 from __future__ import annotations
 
@@ -30,70 +30,65 @@ _MAX_LINE = 100
 
 
 def parse_scope(text: str) -> ThreadKey:
-    """A scope as the command line writes it.
-
-    Raises:
-        PersonaError: it is none.
-    """
+    """Parse a scope as the command line writes it. Raises PersonaError."""
     parts = text.strip().split("/", 3)
     if len(parts) < 2 or not all(parts):
-        raise PersonaError(f"{text!r} is no scope: write {SHAPE}, as `parley persona list` does")
+        raise PersonaError(
+            f"{text!r} is not a scope: use {SHAPE}, as `parley persona list` prints it"
+        )
     return ThreadKey(*parts)
 
 
 async def list_all(settings: Settings) -> str:
-    """Every persona that is set anywhere, and every library. Raises DatabaseError."""
+    """All personas by scope, and all libraries. Raises DatabaseError."""
     async with _opened(settings) as (database, store):
         lines: list[str] = []
         for workspace in await _workspaces(database):
             for version in await store.workspace_personas(workspace):
-                said = personas.described(version.text, version.sampling)
-                lines.append(f"{version.scope}: {one_line(said, _MAX_LINE)}")
+                summary = personas.described(version.text, version.sampling)
+                lines.append(f"{version.scope}: {one_line(summary, _MAX_LINE)}")
             for persona in await store.library(workspace):
-                said = personas.described(persona.text, persona.sampling)
-                lines.append(f"{workspace} library: {persona.name}: {one_line(said, _MAX_LINE)}")
-    return "\n".join(lines) or "no persona is set anywhere: PARLEY_SYSTEM_PROMPT counts"
+                summary = personas.described(persona.text, persona.sampling)
+                lines.append(f"{workspace} library: {persona.name}: {one_line(summary, _MAX_LINE)}")
+    return "\n".join(lines) or "no personas are set: PARLEY_SYSTEM_PROMPT applies everywhere"
 
 
 async def show(settings: Settings, scope: str) -> str:
-    """The persona that counts at a scope. Raises DatabaseError, PersonaError."""
+    """The persona in effect at a scope. Raises DatabaseError, PersonaError."""
     key = parse_scope(scope)
     async with _opened(settings) as (_, store):
-        found = await personas.resolve(store, key, settings.system_prompt)
-    whose = str(found.source.scope) if found.source else "PARLEY_SYSTEM_PROMPT"
-    drawn = personas.describe_sampling(found.sampling)
-    about = f"[{whose}]" + (f" [{drawn}]" if drawn else "")
-    if found.source:
-        by = one_line(found.source.set_by_name, 80) or "somebody"
-        about += f" [set by {by} on {texts.moment(found.source.at)}]"
-    return f"{found.text}\n{about}"
+        persona = await personas.resolve(store, key, settings.system_prompt)
+    source, sampling = persona.source, personas.describe_sampling(persona.sampling)
+    details = [str(source.scope) if source else "PARLEY_SYSTEM_PROMPT"]
+    if sampling:
+        details.append(sampling)
+    if source:
+        author = one_line(source.set_by_name, 80) or "somebody"
+        details.append(f"set by {author} on {texts.moment(source.at)}")
+    return persona.text + "\n" + " ".join(f"[{detail}]" for detail in details)
 
 
 async def set_persona(
     settings: Settings, scope: str, text: str, sampling: SamplingOverrides
 ) -> str:
-    """Set a scope's persona; a running Parley follows with the next message.
-
-    Raises:
-        DatabaseError, PersonaError: one line for the operator.
-    """
+    """Set a scope's persona. Raises DatabaseError, PersonaError."""
     key = parse_scope(scope)
     async with _opened(settings) as (_, store):
         await personas.set_persona(store, key, text, sampling, OPERATOR)
-    return f"the persona of {key} is set"
+    return f"persona set for {key}"
 
 
 async def export(settings: Settings, target: Path | None) -> str:
-    """All personas and libraries as JSON: into a new file, or as what is returned.
+    """All personas and libraries as JSON, written to a new file or returned.
 
     Raises:
         DatabaseError: the database can't be used.
-        OSError: the file exists already or can't be written.
+        OSError: the file exists or can't be written.
     """
     async with _opened(settings) as (database, store):
-        found: dict[str, Any] = {"format": FORMAT, "personas": [], "library": []}
+        exported: dict[str, Any] = {"format": FORMAT, "personas": [], "library": []}
         for workspace in await _workspaces(database):
-            found["personas"] += [
+            exported["personas"] += [
                 {
                     "scope": str(version.scope),
                     "text": version.text,
@@ -102,7 +97,7 @@ async def export(settings: Settings, target: Path | None) -> str:
                 }
                 for version in await store.workspace_personas(workspace)
             ]
-            found["library"] += [
+            exported["library"] += [
                 {
                     "workspace": str(workspace),
                     "name": persona.name,
@@ -111,11 +106,12 @@ async def export(settings: Settings, target: Path | None) -> str:
                 }
                 for persona in await store.library(workspace)
             ]
-    written = json.dumps(found, ensure_ascii=False, indent=2)
+    content = json.dumps(exported, ensure_ascii=False, indent=2)
     if target is None:
-        return written
-    await asyncio.to_thread(_write_new, target, f"{written}\n")
-    return f"{len(found['personas'])} personas and {len(found['library'])} of libraries written"
+        return content
+    await asyncio.to_thread(_write_new, target, f"{content}\n")
+    personas_count, library_count = len(exported["personas"]), len(exported["library"])
+    return f"exported to {target}: personas {personas_count}, library personas {library_count}"
 
 
 def _write_new(target: Path, text: str) -> None:
@@ -124,19 +120,22 @@ def _write_new(target: Path, text: str) -> None:
 
 
 async def import_file(settings: Settings, source: Path) -> str:
-    """Set what a file of `export` holds, all of it checked first; what is so already stays.
+    """Set the personas in a file that `export` wrote. The whole file is checked first.
 
     Raises:
         DatabaseError, PersonaError: one line for the operator.
         OSError: the file can't be read.
     """
     content = await asyncio.to_thread(source.read_bytes)
-    wanted, libraries = _read(content, str(source))
+    scoped_personas, library_personas = _parse_export(content, str(source))
     changed = 0
     async with _opened(settings) as (_, store):
-        for scope, persona in wanted:
-            now = (await store.personas([scope])).get(scope)
-            if now is None or (now.text, now.sampling) != (persona.text, persona.sampling):
+        for scope, persona in scoped_personas:
+            current = (await store.personas([scope])).get(scope)
+            if current is None or (current.text, current.sampling) != (
+                persona.text,
+                persona.sampling,
+            ):
                 await personas.set_persona(
                     store,
                     scope,
@@ -147,70 +146,82 @@ async def import_file(settings: Settings, source: Path) -> str:
                     action="persona import",
                 )
                 changed += 1
-        for workspace, persona in libraries:
+        for workspace, persona in library_personas:
             changed += await _put_in_library(store, workspace, persona)
-    total = len(wanted) + len(libraries)
-    return f"{changed} of {total} personas set; the others were so already"
+    total = len(scoped_personas) + len(library_personas)
+    return f"imported {total} personas: {changed} changed, {total - changed} unchanged"
 
 
 async def _put_in_library(store: SqlStore, workspace: ThreadKey, persona: LibraryPersona) -> bool:
-    own = {each.name.casefold(): each for each in await store.library(workspace)}
-    old = own.get(persona.name.casefold())
-    if old is None:
+    library = {entry.name.casefold(): entry for entry in await store.library(workspace)}
+    current = library.get(persona.name.casefold())
+    if current is None:
         await persona_library.add(store, workspace, persona, OPERATOR)
-    elif (old.text, old.sampling) != (persona.text, persona.sampling):
+    elif (current.text, current.sampling) != (persona.text, persona.sampling):
         await persona_library.edit(
-            store, workspace, old.name, persona.text, persona.sampling, OPERATOR
+            store, workspace, current.name, persona.text, persona.sampling, OPERATOR
         )
     else:
         return False
     return True
 
 
-def _read(
+def _parse_export(
     content: bytes, source: str
 ) -> tuple[list[tuple[ThreadKey, LibraryPersona]], list[tuple[ThreadKey, LibraryPersona]]]:
     try:
-        found = json.loads(content)
+        document = json.loads(content)
     except (ValueError, RecursionError):
-        raise PersonaError(f"{source} is no JSON file of `parley persona export`") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise PersonaError(f"{source} is no file of `parley persona export` (format {FORMAT})")
-    wanted = [_entry(each, "scope", source) for each in _entries(found, "personas", source)]
-    own = [_entry(each, "workspace", source) for each in _entries(found, "library", source)]
-    for workspace, persona in own:
+        raise PersonaError(
+            f"{source} is not JSON: give a file that `parley persona export` wrote"
+        ) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise PersonaError(
+            f"{source} is not a file that `parley persona export` wrote (format {FORMAT})"
+        )
+    scoped_personas = [
+        _entry(entry, "scope", source) for entry in _entries(document, "personas", source)
+    ]
+    library_personas = [
+        _entry(entry, "workspace", source) for entry in _entries(document, "library", source)
+    ]
+    for workspace, persona in library_personas:
         persona_library.check(persona)
         if workspace.channel:
-            raise PersonaError(f"{source}: a library is a whole workspace's, not {workspace}'s")
-    return wanted, own
+            raise PersonaError(
+                f"{source}: a library belongs to a whole workspace, and {workspace} is not one"
+            )
+    return scoped_personas, library_personas
 
 
-def _entries(found: dict[str, Any], name: str, source: str) -> list[Any]:
-    entries = found.get(name, [])
+def _entries(document: dict[str, Any], name: str, source: str) -> list[Any]:
+    entries = document.get(name, [])
     if not isinstance(entries, list):
         raise PersonaError(f"{source}: {name!r} must be a list")
     return entries
 
 
-def _entry(entry: Any, place: str, source: str) -> tuple[ThreadKey, LibraryPersona]:
-    texts_there = isinstance(entry, dict) and all(
-        isinstance(entry.get(key), str) for key in (place, "text")
+def _entry(entry: Any, scope_key: str, source: str) -> tuple[ThreadKey, LibraryPersona]:
+    has_texts = isinstance(entry, dict) and all(
+        isinstance(entry.get(key), str) for key in (scope_key, "text")
     )
-    if not texts_there or not isinstance(entry.get("sampling", {}), dict):
-        raise PersonaError(f"{source}: an entry needs {place!r}, 'text' and maybe 'sampling'")
+    if not has_texts or not isinstance(entry.get("sampling", {}), dict):
+        raise PersonaError(
+            f"{source}: each entry needs {scope_key!r} and 'text', and may have 'sampling'"
+        )
     name = entry.get("name") or ""
     try:
         sampling = personas.parse_sampling(
             {key: str(value) for key, value in entry.get("sampling", {}).items()}
         )
         persona = LibraryPersona(str(name), personas.checked_text(entry["text"]), sampling)
-        return parse_scope(entry[place]), persona
+        return parse_scope(entry[scope_key]), persona
     except PersonaError as error:
-        raise PersonaError(f"{source}: {entry[place][:80]}: {error}") from None
+        raise PersonaError(f"{source}: {entry[scope_key][:80]}: {error}") from None
 
 
 async def forget(settings: Settings, scope: str, user: str | None) -> str:
-    """Really delete what is remembered below a scope, or what one person wrote there.
+    """Permanently delete everything below a scope, or what one person wrote there.
 
     Raises:
         DatabaseError, PersonaError: one line for the operator.
@@ -219,18 +230,18 @@ async def forget(settings: Settings, scope: str, user: str | None) -> str:
     change = Change(OPERATOR, "forget", "", f"deleted{' of one person' if user else ''}")
     async with _opened(settings) as (_, store):
         turns = await store.forget(key, user, change)
-    whose = f" of {user}" if user else ""
-    return f"turns deleted{whose} in {key}: {turns}"
+    author = f" by {user}" if user else ""
+    return f"turns{author} deleted in {key}: {turns}"
 
 
 async def _workspaces(database: Database) -> list[ThreadKey]:
     async with database.read() as session:
-        found = await session.execute(
+        rows = await session.execute(
             select(WorkspaceRow.platform, WorkspaceRow.external_id).order_by(
                 WorkspaceRow.platform, WorkspaceRow.external_id
             )
         )
-        return [ThreadKey(*place) for place in found]
+        return [ThreadKey(platform, workspace) for platform, workspace in rows]
 
 
 @asynccontextmanager

@@ -105,7 +105,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_the_database_is_made_shown_and_copied(tmp_path: Path) -> None:
     assert parley(tmp_path, "db", "upgrade").returncode == 0
-    assert "newest" in parley(tmp_path, "db", "current").stdout
+    assert "latest" in parley(tmp_path, "db", "current").stdout
     assert parley(tmp_path, "db", "backup", "copy.db").returncode == 0
     assert (tmp_path / "copy.db").stat().st_size > 0
     assert_one_line(parley(tmp_path, "db", "backup", "copy.db"), "copy.db")
@@ -124,7 +124,7 @@ def test_personas_and_forgetting(tmp_path: Path) -> None:
     done = parley(tmp_path, "persona", "set", "discord/1/2", "Be kind.", "--temperature", "0.2")
     assert done.returncode == 0, done
     assert "Be kind. (temperature 0.2)" in parley(tmp_path, "persona", "list").stdout
-    assert_one_line(parley(tmp_path, "persona", "show", "nowhere"), "is no scope")
+    assert_one_line(parley(tmp_path, "persona", "show", "nowhere"), "is not a scope")
     assert_one_line(parley(tmp_path, "forget", "discord/1"), "--yes")
     done = parley(tmp_path, "forget", "discord/1", "--yes")
     assert (done.returncode, done.stdout.strip()) == (0, "turns deleted in discord/1: 0")

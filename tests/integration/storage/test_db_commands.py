@@ -19,10 +19,10 @@ def settings(url: str) -> Settings:
 
 
 async def test_upgrade_and_current(settings: Settings) -> None:
-    assert (await database.current(settings)).startswith("empty (newest: ")
+    assert (await database.current(settings)).startswith("empty (latest: ")
     assert (await database.upgrade(settings)).endswith(f": empty -> {migrate.head()}")
-    assert (await database.upgrade(settings)).endswith("already")
-    assert await database.current(settings) == f"{migrate.head()} (newest)"
+    assert (await database.upgrade(settings)).endswith(f"is already at {migrate.head()}")
+    assert await database.current(settings) == f"{migrate.head()} (latest)"
 
 
 async def test_backup(settings: Settings, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def test_set_show_and_list(settings: Settings) -> None:
 
 @pytest.mark.parametrize("scope", ["", "discord", "discord/", "/guild", "discord//general"])
 async def test_what_is_no_scope(settings: Settings, scope: str) -> None:
-    with pytest.raises(PersonaError, match="is no scope"):
+    with pytest.raises(PersonaError, match="is not a scope"):
         await commands.show(settings, scope)
 
 
@@ -62,7 +62,9 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
     await persona_library.add(SqlStore(database), KEY, dog, commands.OPERATOR)
     await database.close()
     file = tmp_path / "personas.json"
-    assert await commands.export(settings, file) == "1 personas and 1 of libraries written"
+    assert await commands.export(settings, file) == (
+        f"exported to {file}: personas 1, library personas 1"
+    )
     with pytest.raises(FileExistsError):
         await commands.export(settings, file)
     assert json.loads(await commands.export(settings, None)) == json.loads(file.read_text())
@@ -71,9 +73,9 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
     elsewhere = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'other.db'}")
     other = Database(elsewhere.database_url)
     await other.upgrade()
-    assert (await commands.import_file(elsewhere, file)).startswith("2 of 2 ")
+    assert (await commands.import_file(elsewhere, file)).endswith(" 2 changed, 0 unchanged")
     assert await commands.list_all(elsewhere) == listed
-    assert (await commands.import_file(elsewhere, file)).startswith("0 of 2 ")
+    assert (await commands.import_file(elsewhere, file)).endswith(" 0 changed, 2 unchanged")
     actions = [entry.action for entry in await SqlStore(other).audit(KEY, 9)]
     assert actions == ["persona-library add", "persona import"]
     await other.close()
@@ -82,13 +84,13 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff", "no JSON file"),
-        (b"[" * 100_000, "no JSON file"),
-        ([], "no file of `parley persona export`"),
-        ({"format": 2}, "no file of `parley persona export`"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        ([], "not a file that `parley persona export` wrote"),
+        ({"format": 2}, "not a file that `parley persona export` wrote"),
         ({"format": 1, "personas": 3}, "'personas' must be a list"),
-        ({"format": 1, "personas": ["x"]}, "an entry needs 'scope'"),
-        ({"format": 1, "personas": [{"scope": "x", "text": "x"}]}, "is no scope"),
+        ({"format": 1, "personas": ["x"]}, "each entry needs 'scope'"),
+        ({"format": 1, "personas": [{"scope": "x", "text": "x"}]}, "is not a scope"),
         ({"format": 1, "personas": [{"scope": SCOPE, "text": ""}]}, "needs a text"),
         (
             {"format": 1, "personas": [{"scope": SCOPE, "text": "x", "sampling": {"top_p": 9}}]},
@@ -97,7 +99,7 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
         ({"format": 1, "library": [{"workspace": "a/b", "text": "x"}]}, "1 to 40 characters"),
         (
             {"format": 1, "library": [{"workspace": SCOPE, "text": "x", "name": "x"}]},
-            "a whole workspace's",
+            "belongs to a whole workspace",
         ),
     ],
 )
@@ -121,7 +123,7 @@ async def test_forget(settings: Settings) -> None:
     for number, user in enumerate(("u1", "u2")):
         key = KEY.in_thread(user)
         assert await store.accept(key, MessageReceived(key, f"m{number}", Author(user, user), "x"))
-    assert await commands.forget(settings, SCOPE, "u1") == (f"turns deleted of u1 in {SCOPE}: 1")
+    assert await commands.forget(settings, SCOPE, "u1") == (f"turns by u1 deleted in {SCOPE}: 1")
     assert [turn.key.thread for turn in await store.unfinished()] == ["u2"]
     assert (await commands.forget(settings, "discord/guild", None)).endswith(": 1")
     assert await store.unfinished() == []
