@@ -16,6 +16,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from bot.config import Settings, SettingsError
+from bot.core.queries import StoreQueries
 from bot.core.records import Mode
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
@@ -66,9 +67,9 @@ class App:
             processes=settings.file_processes,
             timeout_s=settings.file_timeout_s,
         )
-        self.service = Service(
-            SqlStore(self.database), self.engine, self.files, service_settings(settings)
-        )
+        store = SqlStore(self.database)
+        self.service = Service(store, self.engine, self.files, service_settings(settings))
+        self.queries = StoreQueries(store, service_settings(settings))
         self.is_ready = False
 
     async def __aenter__(self) -> Self:
@@ -176,7 +177,9 @@ def _adapters(app: App) -> list[Adapter]:
             max_file_bytes=int(settings.max_image_mib * MIB),
             extra_hosts=parse_extra_hosts(settings.extra_media_hosts),
         )
-        adapters.append(DiscordAdapter(app.service, options, DiscordAsks(app.database)))
+        adapters.append(
+            DiscordAdapter(app.service.handle, app.queries, options, DiscordAsks(app.database))
+        )
     if settings.has_slack:
         adapters.append(_slack(app))
     return adapters
@@ -194,7 +197,8 @@ def _slack(app: App) -> Adapter:
         cipher = TokenCipher([key.strip() for key in keys])
         stores = SlackStores.open(app.database, slack.client_id, cipher)
     return SlackAdapter(
-        app.service,
+        app.service.handle,
+        app.queries,
         slack,
         installations=stores.installations if stores else None,
         states=stores.states if stores else None,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from bot.core.events import Attachment
-from bot.core.ports import BadImage, FileReader, Store
+from bot.core.ports import BadImage, FileReader, TurnStore
 from bot.core.records import FileContent
 from bot.core.safe_names import megabytes, one_line
 from bot.core.service_settings import ServiceSettings
@@ -23,7 +23,7 @@ class AttachmentLoader:
     What a file is, its bytes say: phones and browsers often name no type or a wrong one.
     """
 
-    def __init__(self, store: Store, files: FileReader, settings: ServiceSettings) -> None:
+    def __init__(self, store: TurnStore, files: FileReader, settings: ServiceSettings) -> None:
         self._store = store
         self._files = files
         self._settings = settings

@@ -15,8 +15,9 @@ from bot.core.access import require_reset
 from bot.core.events import Author, ThreadKey
 from bot.core.failures import new_reference
 from bot.core.guarded_sink import GuardedSink, SinkFailed
+from bot.core.ports import RetentionStore
 from bot.core.records import Change, Turn, TurnState
-from bot.core.replies import Answering, Interrupt, Reply
+from bot.core.replies import Interrupt, Reply, ReplyServices
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class Acceptance:
 class Conversations:
     """Runs the conversations that have something to answer; idle ones take up nothing."""
 
-    def __init__(self, answering: Answering) -> None:
-        self._with = answering
+    def __init__(self, services: ReplyServices, retention: RetentionStore) -> None:
+        self._services = services
+        self._retention = retention
         self._open: dict[ThreadKey, _Conversation] = {}
         self._withdrawals: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -109,12 +111,12 @@ class Conversations:
                 return True
             if any(waiting.id == turn.id for waiting in conversation.again):
                 return True
-            now = await self._with.store.turn(turn.id)
+            now = await self._services.turns.turn(turn.id)
             if now is None or now.state is TurnState.ACCEPTED or self._closing:
                 return False
             if reply is not None:
                 return False  # its last words are being delivered; press again
-            reopened = await self._with.store.reopen_turn(turn.id)
+            reopened = await self._services.turns.reopen_turn(turn.id)
             if reopened is None:
                 return False
             conversation.again.append(reopened)
@@ -133,7 +135,7 @@ class Conversations:
         where nothing is left, a reply that stands already is taken back."""
         async with self._locked(before.key) as conversation:
             reply = self._reply(before.key, before.id)
-            left = await self._with.store.turn(before.id)
+            left = await self._services.turns.turn(before.id)
             if reply is not None:
                 if left is not None:
                     reply.edited(left)
@@ -154,12 +156,12 @@ class Conversations:
         if after is not None:
             await after.ended.wait()
             turn = replace(turn, posted=after.posted or turn.posted)
-        target = self._with.targets.get(turn.key.platform)
+        target = self._services.targets.get(turn.key.platform)
         if target is None or not turn.posted:
             return
         try:
-            timeout_s = self._with.settings.sink_timeout_s
-            sink = await GuardedSink.open(target, turn, self._with.store, timeout_s)
+            timeout_s = self._services.settings.sink_timeout_s
+            sink = await GuardedSink.open(target, turn, self._services.turns, timeout_s)
             await sink.withdraw()
         except SinkFailed as failure:
             logger.warning("turn %d: its reply still stands (%s)", turn.id, failure)
@@ -172,15 +174,15 @@ class Conversations:
         """
         async with self._locked(key) as conversation:
             current = [conversation.reply.turn] if conversation.reply else []
-            require_reset(by, [*await self._with.store.transcript(key), *current])
+            require_reset(by, [*await self._services.turns.transcript(key), *current])
             await self._abandon(conversation, None)
-            return await self._with.store.reset(key)
+            return await self._retention.reset(key)
 
     async def forget(
         self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
     ) -> int:
         """Stop what is being written below a scope (to one person) and delete it there; how many
-        turns. See Store.forget."""
+        turns. See RetentionStore.forget."""
         keys = sorted(key for key in self._open if scope in key.scopes())
         async with AsyncExitStack() as stack:
             # All of them are held until it is done, in one order: two of these can't block
@@ -188,7 +190,7 @@ class Conversations:
             for key in keys:
                 conversation = await stack.enter_async_context(self._locked(key))
                 await self._abandon(conversation, user_id)
-            return await self._with.store.forget(scope, user_id, change)
+            return await self._retention.forget(scope, user_id, change)
 
     async def _abandon(self, conversation: _Conversation, user_id: str | None) -> None:
         """Stop what is written (to this person); with nobody named also what is loaded."""
@@ -231,7 +233,7 @@ class Conversations:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for turn in owed:
-            await self._with.store.release_turn(turn.id)
+            await self._services.turns.release_turn(turn.id)
         self._open.clear()
 
     @asynccontextmanager
@@ -263,7 +265,7 @@ class Conversations:
     def _wake(self, conversation: _Conversation) -> None:
         if self._closing or conversation.runner is not None:
             return
-        if conversation.key.platform not in self._with.targets:
+        if conversation.key.platform not in self._services.targets:
             return  # woken again when its platform is there
         conversation.runner = asyncio.create_task(
             self._run(conversation), name=f"conversation {conversation.key}"
@@ -282,7 +284,7 @@ class Conversations:
                     reply = await self._take(conversation)
                     if reply is not None and self._closing:
                         # Nobody could interrupt it while it was being taken: it is not begun.
-                        await self._with.store.release_turn(reply.turn.id)
+                        await self._services.turns.release_turn(reply.turn.id)
                         return
                     conversation.reply = reply
                 if reply is None:
@@ -296,12 +298,12 @@ class Conversations:
 
     async def _take(self, conversation: _Conversation) -> Reply | None:
         if conversation.again:
-            return Reply(conversation.again.popleft(), self._with, another=True)
-        turn = await self._with.store.next_turn(conversation.key)
+            return Reply(conversation.again.popleft(), self._services, another=True)
+        turn = await self._services.turns.next_turn(conversation.key)
         if turn is None:
             return None
         said = [conversation.notes.pop(message.platform_id, ()) for message in turn.messages]
-        return Reply(turn, self._with, foot=tuple(note for notes in said for note in notes))
+        return Reply(turn, self._services, foot=tuple(note for notes in said for note in notes))
 
     async def _answer(self, conversation: _Conversation, reply: Reply) -> None:
         """Answer one turn. What goes wrong here costs this turn only."""
@@ -310,7 +312,7 @@ class Conversations:
         except Exception:
             ref = new_reference()
             logger.exception("turn %d failed [%s]", reply.turn.id, ref)
-            await self._with.store.save_reply(reply.turn.id, TurnState.FAILED, ref=ref)
+            await self._services.turns.save_reply(reply.turn.id, TurnState.FAILED, ref=ref)
         finally:
             conversation.reply = None
             reply.ended.set()

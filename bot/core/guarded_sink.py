@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from bot.core.ports import FinishedReply, KnowsPosted, ReplySink, ReplyTarget, Store
+from bot.core.ports import FinishedReply, KnowsPosted, ReplySink, ReplyTarget, TurnStore
 from bot.core.records import Turn
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class GuardedSink:
     `withdraw` raise.
     """
 
-    def __init__(self, sink: ReplySink, turn: Turn, store: Store, timeout_s: float) -> None:
+    def __init__(self, sink: ReplySink, turn: Turn, store: TurnStore, timeout_s: float) -> None:
         self._sink = sink
         self._turn_id = turn.id
         self._posted = turn.posted
@@ -37,7 +37,7 @@ class GuardedSink:
 
     @classmethod
     async def open(
-        cls, target: ReplyTarget, turn: Turn, store: Store, timeout_s: float
+        cls, target: ReplyTarget, turn: Turn, store: TurnStore, timeout_s: float
     ) -> GuardedSink:
         """Begin a reply on its platform.
 

@@ -11,7 +11,7 @@ from bot.core.attachments import AttachmentLoader
 from bot.core.commands.parsing import is_command
 from bot.core.events import Earlier, PastMessage, ThreadKey
 from bot.core.failures import new_reference
-from bot.core.ports import Store
+from bot.core.ports import TurnStore
 from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ NOT_LOOKED_AT = "from before I was here, not looked at"
 class HistoryReader:
     """Puts what was said before in front of a new conversation's first turn."""
 
-    def __init__(self, store: Store, loader: AttachmentLoader, settings: ServiceSettings) -> None:
+    def __init__(
+        self, store: TurnStore, loader: AttachmentLoader, settings: ServiceSettings
+    ) -> None:
         self._store = store
         self._loader = loader
         self._settings = settings

@@ -8,7 +8,7 @@ from bot.core import personas
 from bot.core.access import require_admin
 from bot.core.events import Author, ThreadKey
 from bot.core.personas import LIBRARY, PersonaError
-from bot.core.ports import Store
+from bot.core.ports import PersonaStore
 from bot.core.records import Change, LibraryPersona, SamplingOverrides
 from bot.core.safe_names import one_line
 
@@ -16,13 +16,13 @@ MAX_NAME = 40  # characters
 MAX_OWN = 100  # personas in one library
 
 
-async def personas_of(store: Store, key: ThreadKey) -> list[LibraryPersona]:
+async def personas_of(store: PersonaStore, key: ThreadKey) -> list[LibraryPersona]:
     """All that a workspace can take: the built-in ones, then its own by name."""
     built_in = [LibraryPersona(name, text, built_in=True) for name, text in LIBRARY.items()]
     return built_in + await store.library(key.workspace_key)
 
 
-async def find(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
+async def find(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona:
     """The persona of this name, whatever its case.
 
     Raises:
@@ -37,7 +37,9 @@ async def find(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
     raise PersonaError(f"There is no persona {name[:MAX_NAME]!r}. There are: {names}.")
 
 
-async def add(store: Store, key: ThreadKey, persona: LibraryPersona, by: Author) -> LibraryPersona:
+async def add(
+    store: PersonaStore, key: ThreadKey, persona: LibraryPersona, by: Author
+) -> LibraryPersona:
     """Add a persona to a workspace's library.
 
     Raises:
@@ -58,7 +60,12 @@ async def add(store: Store, key: ThreadKey, persona: LibraryPersona, by: Author)
 
 
 async def edit(
-    store: Store, key: ThreadKey, name: str, text: str, sampling: SamplingOverrides, by: Author
+    store: PersonaStore,
+    key: ThreadKey,
+    name: str,
+    text: str,
+    sampling: SamplingOverrides,
+    by: Author,
 ) -> LibraryPersona:
     """Give a persona of a workspace's own library another text and sampling.
 
@@ -74,7 +81,7 @@ async def edit(
     return new
 
 
-async def remove(store: Store, key: ThreadKey, name: str, by: Author) -> LibraryPersona:
+async def remove(store: PersonaStore, key: ThreadKey, name: str, by: Author) -> LibraryPersona:
     """Remove a persona from a workspace's own library. Where it is in use it stays in use.
 
     Raises:
@@ -88,7 +95,7 @@ async def remove(store: Store, key: ThreadKey, name: str, by: Author) -> Library
     return old
 
 
-async def _own(store: Store, key: ThreadKey, name: str) -> LibraryPersona:
+async def _own(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona:
     found = await find(store, key, name)
     if found.built_in:
         raise PersonaError(f"{found.name!r} is built in and stays as it is.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from types import MappingProxyType
 from typing import Any
 
 from bot.core.access import require_persona
 from bot.core.events import Author, ThreadKey
-from bot.core.ports import Store
-from bot.core.records import Change, PersonaVersion, SamplingOverrides
+from bot.core.ports import PersonaStore
+from bot.core.records import Change, PersonaVersion, ResolvedPersona, SamplingOverrides
 from bot.engine.api import SamplingParams
 
 DEFAULT_TEXT = "You are Parley, a helpful assistant in a team chat. Be friendly, clear and brief."
@@ -40,16 +40,9 @@ class PersonaError(ValueError):
     """The persona can't be set like this; the text says what to change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The persona that counts at a place. `source` is None where it is the built-in one."""
-
-    text: str
-    sampling: SamplingOverrides
-    source: PersonaVersion | None
-
-
-async def resolve(store: Store, key: ThreadKey, default: str = DEFAULT_TEXT) -> Resolved:
+async def resolve(
+    store: PersonaStore, key: ThreadKey, default: str = DEFAULT_TEXT
+) -> ResolvedPersona:
     """The persona at `key`: the thread's, else the channel's, the workspace's, the default.
 
     A persona's sampling settings come with its text; they are not mixed across scopes.
@@ -59,12 +52,12 @@ async def resolve(store: Store, key: ThreadKey, default: str = DEFAULT_TEXT) -> 
     for scope in scopes:
         version = versions.get(scope)
         if version is not None and version.text is not None:
-            return Resolved(version.text, version.sampling, version)
-    return Resolved(default, SamplingOverrides(), None)
+            return ResolvedPersona(version.text, version.sampling, version)
+    return ResolvedPersona(default, SamplingOverrides(), None)
 
 
 async def set_persona(
-    store: Store,
+    store: PersonaStore,
     scope: ThreadKey,
     text: str,
     sampling: SamplingOverrides,
@@ -88,7 +81,7 @@ async def set_persona(
 
 
 async def clear_persona(
-    store: Store, scope: ThreadKey, by: Author, *, is_dm: bool = False
+    store: PersonaStore, scope: ThreadKey, by: Author, *, is_dm: bool = False
 ) -> PersonaVersion:
     """Clear the persona of a scope: it inherits again. Earlier versions stay.
 
@@ -101,7 +94,7 @@ async def clear_persona(
 
 
 async def undo_persona(
-    store: Store, scope: ThreadKey, by: Author, *, is_dm: bool = False
+    store: PersonaStore, scope: ThreadKey, by: Author, *, is_dm: bool = False
 ) -> PersonaVersion:
     """Set the version before the latest again (which may be that there was none).
 
@@ -124,7 +117,7 @@ async def undo_persona(
     return await store.add_persona_version(scope, text, sampling, by, name, change)
 
 
-async def _before(store: Store, scope: ThreadKey) -> str:
+async def _before(store: PersonaStore, scope: ThreadKey) -> str:
     version = (await store.personas([scope])).get(scope)
     return described(version.text, version.sampling) if version else NONE
 

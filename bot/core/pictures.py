@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bot.core.ports import Store
+from bot.core.ports import TurnStore
 from bot.core.records import StoredAttachment, Turn
 from bot.engine.api import EngineInfo, Image, Message
 
@@ -30,7 +30,7 @@ def limit_to_context(limits: PictureLimits, info: EngineInfo, budget: int) -> Pi
 
 
 async def load_pictures(
-    store: Store,
+    store: TurnStore,
     turns: Sequence[Turn],
     limits: PictureLimits,
     count_tokens: Callable[[Sequence[Message]], int] | None = None,

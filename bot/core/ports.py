@@ -1,4 +1,5 @@
-"""What the core asks of the outside: a store, a platform to answer on, a reader of pictures."""
+"""The interfaces around the core: what it asks of stores, platforms and file readers, and what
+adapters ask of it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
+from bot.core.events import Author, Inbound, MessageReceived, PastMessage, ThreadKey
 from bot.core.records import (
     Accepted,
     AuditEntry,
@@ -18,16 +19,19 @@ from bot.core.records import (
     NormalisedImage,
     PersonaVersion,
     Rating,
+    ResolvedPersona,
     SamplingOverrides,
     Turn,
     TurnState,
     TurnUsage,
     UsageSummary,
+    WorkspaceOverview,
 )
 
 
-class Store(Protocol):
-    """The database, as the core sees it. Each method is one transaction."""
+class TurnStore(Protocol):
+    """Conversations as they are talked: messages, turns, attachments, replies. Each method is one
+    transaction."""
 
     async def accept(self, key: ThreadKey, event: MessageReceived) -> Accepted | None:
         """Claim the message and write it down as work, in one transaction.
@@ -72,6 +76,10 @@ class Store(Protocol):
         """Make a finished or running turn `answering` again, its reply emptied (regenerate)."""
         ...
 
+    async def release_turn(self, turn_id: int) -> None:
+        """Hand an `answering` turn back as `accepted` (shutdown, recovery)."""
+        ...
+
     async def save_reply(
         self,
         turn_id: int,
@@ -91,6 +99,10 @@ class Store(Protocol):
         """Note where a reply stands on its platform, as soon as it stands there."""
         ...
 
+    async def rate(self, turn_id: int, user_id: str, rating: Rating) -> bool:
+        """Store somebody's feedback on a reply, instead of their last; False if it is gone."""
+        ...
+
     async def turn(self, turn_id: int) -> Turn | None:
         """One turn."""
         ...
@@ -103,10 +115,6 @@ class Store(Protocol):
 
     async def unfinished(self) -> list[Turn]:
         """Turns still owed (`accepted`, `answering`), oldest first: what a crash left behind."""
-        ...
-
-    async def release_turn(self, turn_id: int) -> None:
-        """Hand an `answering` turn back as `accepted` (shutdown, recovery)."""
         ...
 
     async def edit_message(self, key: ThreadKey, platform_id: str, text: str) -> Turn | None:
@@ -128,9 +136,16 @@ class Store(Protocol):
         stands in the message `posted` (one of a turn's `posted`); None if there is none."""
         ...
 
-    async def reset(self, key: ThreadKey) -> int:
-        """Really delete a conversation's turns, messages and pictures; how many turns."""
+    async def active_conversations(
+        self, platform: str, workspace: str, since: datetime
+    ) -> list[tuple[ThreadKey, str]]:
+        """The conversations with a message since then, and their last message's platform id."""
         ...
+
+
+class PersonaStore(Protocol):
+    """Personas by scope, with their history, and each workspace's library of them. Each method is
+    one transaction. Names in a library are unique whatever their case."""
 
     async def personas(self, scopes: Sequence[ThreadKey]) -> Mapping[ThreadKey, PersonaVersion]:
         """The latest version on each scope that has one."""
@@ -156,8 +171,6 @@ class Store(Protocol):
         """The latest version on each scope of a workspace that has a persona now."""
         ...
 
-    # A workspace's own library; names are unique whatever their case
-
     async def library(self, workspace: ThreadKey) -> list[LibraryPersona]:
         """A workspace's own personas, by name."""
         ...
@@ -172,7 +185,10 @@ class Store(Protocol):
         """Remove a persona from a workspace's library; False (and no audit) if it has none."""
         ...
 
-    # Settings, audit, feedback, usage
+
+class SettingsStore(Protocol):
+    """What admins set by scope, who changed it, and what replies took. Each method is one
+    transaction."""
 
     async def channel_settings(
         self, scopes: Sequence[ThreadKey]
@@ -194,17 +210,20 @@ class Store(Protocol):
         """The last changes in a workspace, newest first."""
         ...
 
-    async def rate(self, turn_id: int, user_id: str, rating: Rating) -> bool:
-        """Store somebody's feedback on a reply, instead of their last; False if it is gone."""
-        ...
-
     async def usage(
         self, workspace: ThreadKey, days: int, user_id: str | None = None
     ) -> UsageSummary:
         """What the replies of the last days took, everybody's or one person's."""
         ...
 
-    # Deleting
+
+class RetentionStore(Protocol):
+    """Deletes for good: on request, and what is past its retention. Each method is one
+    transaction."""
+
+    async def reset(self, key: ThreadKey) -> int:
+        """Really delete a conversation's turns, messages and pictures; how many turns."""
+        ...
 
     async def forget(
         self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
@@ -232,12 +251,53 @@ class Store(Protocol):
         """Delete claims older than any platform repeats a delivery for; how many."""
         ...
 
-    # After a reconnect
+
+class Store(TurnStore, PersonaStore, SettingsStore, RetentionStore, Protocol):
+    """The four in one, as the composition root hands them to the service. Everything else asks
+    for the port that it uses."""
+
+
+class InboundHandler(Protocol):
+    """Where an adapter hands what happens on its platform: `Service.handle`."""
+
+    async def __call__(self, event: Inbound, /) -> CommandReply | None:
+        """Take an event in. Returns soon: replies are written by tasks of their own.
+
+        Returns the answer for the person who caused it, if there is one to give: to a command, a
+        button, or a message that could not be accepted. Raises nothing.
+        """
+        ...
+
+
+class CoreQueries(Protocol):
+    """What adapters read of the core: for forms, autocomplete, App Home and catching up."""
+
+    async def persona_at(self, key: ThreadKey) -> ResolvedPersona:
+        """The persona in effect at a place."""
+        ...
+
+    async def library(self, key: ThreadKey) -> list[LibraryPersona]:
+        """The personas that can be taken in a workspace: the built-in ones, then its own."""
+        ...
+
+    async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
+        """The settings in effect at a place; none is None."""
+        ...
+
+    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
+        """A workspace at a glance, for its admins."""
+        ...
 
     async def active_conversations(
         self, platform: str, workspace: str, since: datetime
     ) -> list[tuple[ThreadKey, str]]:
-        """The conversations with a message since then, and their last message's platform id."""
+        """The conversations with a message since then, each with the platform's id of its last
+        one: to read what was missed. A message that was accepted already is ignored when it
+        comes again."""
+        ...
+
+    async def turn(self, turn_id: int) -> Turn | None:
+        """One turn, None if it was deleted."""
         ...
 
 

@@ -152,6 +152,15 @@ class PersonaVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedPersona:
+    """The persona in effect at a place. `source` is None where it is the built-in one."""
+
+    text: str
+    sampling: SamplingOverrides
+    source: PersonaVersion | None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnUsage:
     """What one reply took, for the usage table. Times in seconds."""
 

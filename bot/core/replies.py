@@ -13,7 +13,7 @@ from bot.core.context import Context, build
 from bot.core.generation import Generation
 from bot.core.guarded_sink import GuardedSink, SinkFailed
 from bot.core.pictures import PictureLimits, limit_to_context, load_pictures
-from bot.core.ports import FinishedReply, ReplyTarget, Store
+from bot.core.ports import FinishedReply, PersonaStore, ReplyTarget, SettingsStore, TurnStore
 from bot.core.records import Turn, TurnState, TurnUsage
 from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Engine, EngineStopped, Image, Queued, SamplingParams
@@ -31,10 +31,12 @@ class Interrupt(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
-    """What answering needs; one for all replies."""
+class ReplyServices:
+    """What writing a reply needs; one for all of them."""
 
-    store: Store
+    turns: TurnStore
+    personas: PersonaStore
+    scoped: SettingsStore
     engine: Engine
     settings: ServiceSettings
     targets: Mapping[str, ReplyTarget] = field(repr=False)
@@ -65,7 +67,7 @@ class Reply:
     def __init__(
         self,
         turn: Turn,
-        answering: Answering,
+        services: ReplyServices,
         *,
         another: bool = False,
         foot: tuple[str, ...] = (),
@@ -76,7 +78,7 @@ class Reply:
         self.ended = asyncio.Event()  # set by who runs it
         self.posted: tuple[str, ...] = ()  # where it stands, once it has ended
         self._foot = foot
-        self._with = answering
+        self._services = services
         self._another = another
         self._interrupt: Interrupt | None = None
         self._generation: Generation | None = None
@@ -100,11 +102,11 @@ class Reply:
 
     async def run(self) -> None:
         """Answer, deliver and store. Raises nothing but what the store raises at the end."""
-        settings = self._with.settings
+        settings = self._services.settings
         try:
-            target = self._with.targets[self.turn.key.platform]
+            target = self._services.targets[self.turn.key.platform]
             sink = await GuardedSink.open(
-                target, self.turn, self._with.store, settings.sink_timeout_s
+                target, self.turn, self._services.turns, settings.sink_timeout_s
             )
         except (KeyError, SinkFailed) as error:
             self._ending = True
@@ -123,7 +125,7 @@ class Reply:
         """Answer the turn as it reads now, until the end or an interruption."""
         text = ""
         try:
-            turn = await self._with.store.turn(self.turn.id)
+            turn = await self._services.turns.turn(self.turn.id)
             if turn is None:
                 self.interrupt(Interrupt.WITHDRAW)
                 return _Outcome(TurnState.CANCELLED)
@@ -145,17 +147,18 @@ class Reply:
             return self._failed(error, text)
 
     async def _prompt(self, turn: Turn) -> _Prompt:
-        store, engine, settings = self._with.store, self._with.engine, self._with.settings
-        persona = await personas.resolve(store, turn.key, settings.persona)
-        place = await scoped_settings.resolve(store, turn.key, settings)
+        services = self._services
+        turns, engine, settings = services.turns, services.engine, services.settings
+        persona = await personas.resolve(services.personas, turn.key, settings.persona)
+        place = await scoped_settings.resolve(services.scoped, turn.key, settings)
         drawn = sampling.effective(
             settings, persona.sampling, engine.info.max_context, another=self._another
         )
         budget = engine.info.max_context - drawn.max_new_tokens
-        transcript = await store.transcript(turn.key, turn.id)
+        transcript = await turns.transcript(turn.key, turn.id)
         limits = PictureLimits(place.max_images, settings.max_image_bytes)
         limits = limit_to_context(limits, engine.info, budget)
-        pictures = await load_pictures(store, [*transcript, turn], limits, engine.count_tokens)
+        pictures = await load_pictures(turns, [*transcript, turn], limits, engine.count_tokens)
         # A long thread takes a tokeniser a second or more: others' replies go on meanwhile.
         context = await asyncio.to_thread(
             build,
@@ -171,7 +174,7 @@ class Reply:
     def _notes(
         self, turn: Turn, context: Context, pictures: Mapping[int, Image]
     ) -> tuple[str, ...]:
-        unseen = notes.unseen_pictures(turn, pictures, self._with.engine.info.sees_images)
+        unseen = notes.unseen_pictures(turn, pictures, self._services.engine.info.sees_images)
         return notes.collect(
             notes.history_cut(context.turns_cut),
             notes.files(turn),
@@ -181,7 +184,7 @@ class Reply:
 
     def _generate(self, prompt: _Prompt) -> Generation:
         key = self.turn.key
-        stream = self._with.engine.stream(
+        stream = self._services.engine.stream(
             prompt.context.messages,
             prompt.sampling,
             owner=f"{key.platform}/{key.workspace}/{self.turn.asker}",
@@ -214,7 +217,7 @@ class Reply:
             platform=key.platform,
             workspace=key.workspace,
             user_id=self.turn.asker,
-            model=self._with.engine.info.model,
+            model=self._services.engine.info.model,
             prompt_tokens=usage.prompt_tokens if usage else prompt.context.tokens,
             cached_tokens=usage.cached_tokens if usage else 0,
             generated_tokens=usage.generated_tokens if usage else len(generation.token_ids),
@@ -246,7 +249,7 @@ class Reply:
         except SinkFailed as error:
             if self._interrupt is Interrupt.RELEASE:
                 logger.warning("turn %d is handed back unseen", self.turn.id, exc_info=True)
-                await self._with.store.release_turn(self.turn.id)
+                await self._services.turns.release_turn(self.turn.id)
                 return
             failed = self._failed(error, outcome.text)
             await self._save(replace(outcome, state=failed.state, ref=failed.ref), sink.posted)
@@ -256,12 +259,12 @@ class Reply:
         reply = FinishedReply(TurnState.CANCELLED, outcome.text, (notes.RESTARTING,))
         posted = await sink.finish(reply)
         if posted:
-            await self._with.store.set_posted(self.turn.id, posted)
-        await self._with.store.release_turn(self.turn.id)
+            await self._services.turns.set_posted(self.turn.id, posted)
+        await self._services.turns.release_turn(self.turn.id)
 
     async def _save(self, outcome: _Outcome, posted: tuple[str, ...]) -> None:
         self.posted = posted
-        await self._with.store.save_reply(
+        await self._services.turns.save_reply(
             self.turn.id,
             outcome.state,
             text=outcome.text,

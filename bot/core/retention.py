@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from bot.core import scoped_settings
-from bot.core.ports import Store
+from bot.core.ports import RetentionStore, SettingsStore
 from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -16,8 +16,11 @@ logger = logging.getLogger(__name__)
 class Retention:
     """Looks now and then for what is to be deleted."""
 
-    def __init__(self, store: Store, settings: ServiceSettings) -> None:
+    def __init__(
+        self, store: RetentionStore, scoped: SettingsStore, settings: ServiceSettings
+    ) -> None:
         self._store = store
+        self._scoped = scoped
         self._settings = settings
 
     async def run(self) -> None:
@@ -37,7 +40,7 @@ class Retention:
             return 0
         deleted = 0
         for key in await self._store.conversations_before(now - timedelta(days=shortest)):
-            place = await scoped_settings.resolve(self._store, key, self._settings)
+            place = await scoped_settings.resolve(self._scoped, key, self._settings)
             if place.retention_days:
                 before = now - timedelta(days=place.retention_days)
                 deleted += await self._store.delete_turns(key, before)

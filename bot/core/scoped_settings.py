@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.core.commands.registry import INHERIT
 from bot.core.events import ThreadKey
-from bot.core.ports import Store
+from bot.core.ports import SettingsStore
 from bot.core.records import ChannelSettings, Mode
 from bot.core.service_settings import ServiceSettings
 
@@ -24,7 +24,7 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedSettings:
     """The settings that count at a place, and how the bot behaves by them: none is None."""
 
     mode: Mode
@@ -42,7 +42,9 @@ class Resolved:
         )
 
 
-async def resolve(store: Store, key: ThreadKey, operator: ServiceSettings) -> Resolved:
+async def resolve(
+    store: SettingsStore, key: ThreadKey, operator: ServiceSettings
+) -> ResolvedSettings:
     """The settings at `key`: each the thread's, else the channel's, the workspace's, the
     operator's."""
     scopes = key.scopes()
@@ -53,7 +55,7 @@ def merge(
     scopes: tuple[ThreadKey, ...],
     found: Mapping[ThreadKey, ChannelSettings],
     operator: ServiceSettings,
-) -> Resolved:
+) -> ResolvedSettings:
     """The same from what is set on the scopes, narrowest first."""
     values: dict[str, Any] = {name: getattr(operator, name) for name in NAMES}
     sources: dict[str, ThreadKey] = {}
@@ -64,7 +66,7 @@ def merge(
                 values[name] = value
                 sources[name] = scope
     values["max_images"] = min(values["max_images"], operator.max_images)
-    return Resolved(**values, sources=sources)
+    return ResolvedSettings(**values, sources=sources)
 
 
 def parse(args: Mapping[str, str], now: ChannelSettings) -> ChannelSettings:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from datetime import datetime
 from typing import assert_never
 
-from bot.core import notes, personas, scoped_settings
+from bot.core import notes, scoped_settings
 from bot.core.access import NotAllowed, require_control
 from bot.core.attachments import LOST, AttachmentLoader
 from bot.core.commands import parsing
@@ -26,18 +25,10 @@ from bot.core.events import (
 from bot.core.failures import new_reference
 from bot.core.gate import GateFacts, Reason, decide, reply_key
 from bot.core.history import HistoryReader
-from bot.core.overview import Overview
 from bot.core.ports import CommandReply, FileReader, ReplyTarget, Store
 from bot.core.preview import Preview
-from bot.core.records import (
-    ChannelSettings,
-    LibraryPersona,
-    Rating,
-    Turn,
-    TurnState,
-    WorkspaceOverview,
-)
-from bot.core.replies import Answering
+from bot.core.records import Rating, Turn, TurnState
+from bot.core.replies import ReplyServices
 from bot.core.retention import Retention
 from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Engine
@@ -62,12 +53,13 @@ class Service:
         self._store = store
         self._targets: dict[str, ReplyTarget] = {}
         self._parked: dict[str, dict[ThreadKey, None]] = {}  # oldest first
-        self._conversations = Conversations(Answering(store, engine, self._settings, self._targets))
+        self._conversations = Conversations(
+            ReplyServices(store, store, store, engine, self._settings, self._targets), store
+        )
         self._loader = AttachmentLoader(store, files, self._settings)
         self._history = HistoryReader(store, self._loader, self._settings)
-        self._overview = Overview(store, self._settings)
         preview = Preview(engine, self._settings)
-        self._commands = CommandActions(store, self._conversations, self._settings, preview)
+        self._commands = CommandActions(store, store, self._conversations, self._settings, preview)
         self._retention: asyncio.Task[None] | None = None
         self._draining = False
 
@@ -84,7 +76,7 @@ class Service:
             await self._recover(turn)
             self._wake(turn.key)
         if self._retention is None:
-            retention = Retention(self._store, self._settings)
+            retention = Retention(self._store, self._store, self._settings)
             self._retention = asyncio.create_task(retention.run(), name="retention")
 
     async def drain(self, grace_s: float) -> None:
@@ -97,11 +89,7 @@ class Service:
         await self._conversations.drain(grace_s, self._settings.hand_back_s)
 
     async def handle(self, event: Inbound) -> CommandReply | None:
-        """Take an event in. Returns soon: replies are written by tasks of their own.
-
-        Returns the answer for the one who caused it, if there is one to give: to a command, a
-        button, or a message that could not be accepted. Raises nothing.
-        """
+        """See InboundHandler."""
         try:
             return await self._dispatch(event)
         except Exception:
@@ -123,34 +111,6 @@ class Service:
         if isinstance(event, ControlPressed):
             return self._control(event)
         assert_never(event)
-
-    # What is set and stored, for modals, autocomplete, App Home and recovery
-
-    async def persona_at(self, key: ThreadKey) -> personas.Resolved:
-        """See Overview.persona_at."""
-        return await self._overview.persona_at(key)
-
-    async def library(self, key: ThreadKey) -> list[LibraryPersona]:
-        """See Overview.library."""
-        return await self._overview.library(key)
-
-    async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
-        """See Overview.channel_settings."""
-        return await self._overview.channel_settings(key)
-
-    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
-        """See Overview.overview."""
-        return await self._overview.overview(workspace)
-
-    async def active_conversations(
-        self, platform: str, workspace: str, since: datetime
-    ) -> list[tuple[ThreadKey, str]]:
-        """See Overview.active_conversations."""
-        return await self._overview.active_conversations(platform, workspace, since)
-
-    async def turn(self, turn_id: int) -> Turn | None:
-        """See Overview.turn."""
-        return await self._overview.turn(turn_id)
 
     # Events
 

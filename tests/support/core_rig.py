@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
 from bot.core.ports import BadImage, FinishedReply
+from bot.core.queries import StoreQueries
 from bot.core.records import FileContent, FileText, NormalisedImage, Turn
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
@@ -142,6 +143,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.service = self.new_service()
         self.service.register("test", self.target)
+        self.queries = StoreQueries(self.store, self.settings)
 
     def new_service(self) -> Service:
         return Service(self.store, self.engine, FakeReader(), self.settings)

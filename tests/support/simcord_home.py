@@ -99,7 +99,9 @@ async def a_home(*, running: bool = False, **denied: bool) -> AsyncIterator[Home
     may do in the channel (`create_public_threads=False`)."""
     core = CoreRig()
     core.engine.auto = "An answer."
-    adapter = DiscordAdapter(core.service, DiscordOptions("token", catch_up_s=0))
+    adapter = DiscordAdapter(
+        core.service.handle, core.queries, DiscordOptions("token", catch_up_s=0)
+    )
     adapter._pacer._interval_s = 0
     client = make_client(adapter, content=True)
     async with simcord.run(client) as env:

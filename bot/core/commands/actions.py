@@ -19,7 +19,7 @@ from bot.core.commands.persona_actions import PersonaActions
 from bot.core.conversations import Conversations
 from bot.core.events import CommandInvoked
 from bot.core.personas import PersonaError
-from bot.core.ports import CommandReply, Store
+from bot.core.ports import CommandReply, PersonaStore, SettingsStore
 from bot.core.preview import Preview
 from bot.core.records import Change, ChannelSettings
 from bot.core.service_settings import ServiceSettings
@@ -39,7 +39,8 @@ class CommandActions:
 
     def __init__(
         self,
-        store: Store,
+        store: SettingsStore,
+        personas: PersonaStore,
         conversations: Conversations,
         settings: ServiceSettings,
         preview: Preview,
@@ -49,7 +50,7 @@ class CommandActions:
         self._settings = settings
         # One change at a time, so that the audit trail's "before" is what was there before.
         self._changing = asyncio.Lock()
-        persona_actions = PersonaActions(store, preview, settings.persona)
+        persona_actions = PersonaActions(personas, preview, settings.persona)
         self._actions: dict[str, Callable[[CommandInvoked], Awaitable[CommandReply]]] = {
             **persona_actions.actions,
             "reset": self._reset,

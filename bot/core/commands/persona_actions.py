@@ -8,7 +8,7 @@ from bot.core import persona_library, personas
 from bot.core.access import require_persona
 from bot.core.commands import texts
 from bot.core.events import CommandInvoked
-from bot.core.ports import CommandReply, Store
+from bot.core.ports import CommandReply, PersonaStore
 from bot.core.preview import Preview
 from bot.core.records import LibraryPersona, PersonaVersion, SamplingOverrides
 
@@ -21,7 +21,7 @@ class PersonaActions:
     Every action raises NotAllowed, PersonaError or BadScope for what the person did wrong.
     """
 
-    def __init__(self, store: Store, preview: Preview, default_persona: str) -> None:
+    def __init__(self, store: PersonaStore, preview: Preview, default_persona: str) -> None:
         self._store = store
         self._preview = preview
         self._default = default_persona

@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from bot.core import personas, scoped_settings
 from bot.core.commands.registry import SCOPES
 from bot.core.events import CommandInvoked, ThreadKey
-from bot.core.records import AuditEntry, LibraryPersona, PersonaVersion, UsageSummary
+from bot.core.records import (
+    AuditEntry,
+    LibraryPersona,
+    PersonaVersion,
+    ResolvedPersona,
+    UsageSummary,
+)
 from bot.core.safe_names import one_line
 
 _WORDS = {"thread": "this thread", "channel": "this channel", "workspace": "the workspace"}
@@ -54,7 +60,7 @@ def origin(source: PersonaVersion | None) -> str:
     return f"the persona of {scope_words(source.scope)}{named}"
 
 
-def persona_here(found: personas.Resolved, key: ThreadKey) -> str:
+def persona_here(found: ResolvedPersona, key: ThreadKey) -> str:
     """The persona that counts at `key`, where it comes from, who set it."""
     lines = [quote(found.text), f"This is {origin(found.source)}."]
     if found.source is not None:
@@ -93,7 +99,7 @@ def persona_list(known: Sequence[LibraryPersona]) -> str:
     return "\n".join([*lines, "Take one with `/persona use <name>`."])
 
 
-def settings_here(found: scoped_settings.Resolved) -> str:
+def settings_here(found: scoped_settings.ResolvedSettings) -> str:
     """The settings that count at a place and where each comes from."""
     lines = []
     for name in scoped_settings.NAMES:

@@ -15,9 +15,8 @@ import aiohttp
 import discord
 
 from bot.core.events import MessageDeleted
-from bot.core.ports import CommandReply, ReplySink
+from bot.core.ports import CommandReply, CoreQueries, InboundHandler, ReplySink
 from bot.core.records import Turn
-from bot.core.service import Service
 from bot.media.download import DISCORD_HOSTS, ExtraHost, HostPolicy, open_session
 from bot.platforms.base import PlatformError
 from bot.platforms.discord import keys, layout
@@ -85,7 +84,8 @@ class DiscordAdapter:
 
     def __init__(
         self,
-        service: Service,
+        handle: InboundHandler,
+        queries: CoreQueries,
         options: DiscordOptions,
         asks: AskStore | None = None,
         *,
@@ -93,7 +93,8 @@ class DiscordAdapter:
     ) -> None:
         """`asks`: keeps the interactions that wait for an answer across a restart. `now`: the
         clock by which they expire, and by which a message is recent."""
-        self._service = service
+        self._handle = handle
+        self._queries = queries
         self._options = options
         self._pacer = Pacer()
         self._now = now
@@ -224,9 +225,15 @@ class DiscordAdapter:
         self._history = History(self._reader)
         self._places = Places(client)
         self._requests = Requests(
-            self._service, self._reader, self._history, files, self._asks, self._without_content
+            self._handle,
+            self._queries,
+            self._reader,
+            self._history,
+            files,
+            self._asks,
+            self._without_content,
         )
-        self._catch_up = CatchUp(client, self._service, self._places, self._reader, self.message)
+        self._catch_up = CatchUp(client, self._queries, self._places, self._reader, self.message)
         await client.tree.set_translator(Translations())
         add_commands(client.tree, self._requests)
         try:
@@ -264,7 +271,7 @@ class DiscordAdapter:
             return
         await self._know_channel(message)
         earlier, foot = self._history.before(message)
-        reply = await self._service.handle(self._reader.received(message, earlier, foot))
+        reply = await self._handle(self._reader.received(message, earlier, foot))
         if reply is not None:
             await self._answer(message, reply)
 
@@ -279,7 +286,7 @@ class DiscordAdapter:
         as_new = None
         if self._now() - message.created_at < EDIT_ASKS:
             as_new = self._reader.received(message, *self._history.before(message))
-        reply = await self._service.handle(self._reader.edited(message, as_new))
+        reply = await self._handle(self._reader.edited(message, as_new))
         if reply is not None:
             await self._answer(message, reply)
 
@@ -288,7 +295,7 @@ class DiscordAdapter:
         channel = await self._places.channel(channel_id) or discord.Object(channel_id)
         key = keys.key_of(channel, guild_id)
         for message_id in messages:
-            await self._service.handle(MessageDeleted(key, str(message_id)))
+            await self._handle(MessageDeleted(key, str(message_id)))
 
     async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
         """A button under a reply was pressed."""

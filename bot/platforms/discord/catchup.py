@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import discord
 
 from bot.core.commands.parsing import is_command
 from bot.core.events import ThreadKey
+from bot.core.ports import CoreQueries
 from bot.platforms.discord import keys
 from bot.platforms.discord.reader import Reader
 from bot.platforms.discord.reply_places import Places
@@ -26,29 +27,19 @@ OVERLAP = timedelta(seconds=10)  # clocks differ; what was seen already is known
 Take: TypeAlias = Callable[[discord.Message], Awaitable[None]]
 
 
-class Conversations(Protocol):
-    """The service's memory of where it talked."""
-
-    async def active_conversations(
-        self, platform: str, workspace: str, since: datetime
-    ) -> list[tuple[ThreadKey, str]]:
-        """Conversations with a message since then and the id of their last message."""
-        ...
-
-
 class CatchUp:
     """Hands missed messages on as if they had just come; the store knows those it has."""
 
     def __init__(
         self,
         client: discord.Client,
-        conversations: Conversations,
+        queries: CoreQueries,
         where: Places,
         reader: Reader,
         take: Take,
     ) -> None:
         self._client = client
-        self._conversations = conversations
+        self._queries = queries
         self._where = where
         self._reader = reader
         self._take = take
@@ -74,7 +65,7 @@ class CatchUp:
         active = [
             found
             for workspace in (*(str(guild.id) for guild in self._client.guilds), keys.DIRECT)
-            for found in await self._conversations.active_conversations(
+            for found in await self._queries.active_conversations(
                 keys.PLATFORM, workspace, datetime.now(UTC) - ACTIVE_FOR
             )
         ]

@@ -23,10 +23,9 @@ from bot.core.events import (
     MessageReceived,
     ThreadKey,
 )
-from bot.core.ports import CommandReply
+from bot.core.ports import CommandReply, CoreQueries, InboundHandler
 from bot.core.records import Mode, SamplingOverrides, TurnState
 from bot.core.safe_names import one_line
-from bot.core.service import Service
 from bot.platforms.discord import keys
 from bot.platforms.discord.confirm import KEPT, What, answers, question
 from bot.platforms.discord.controls import Action
@@ -65,14 +64,16 @@ class Requests:
 
     def __init__(
         self,
-        service: Service,
+        handle: InboundHandler,
+        queries: CoreQueries,
         reader: Reader,
         history: History,
         files: Files,
         asks: Asks,
         without_content: Callable[[], bool],
     ) -> None:
-        self._service = service
+        self._handle = handle
+        self._queries = queries
         self._reader = reader
         self._history = history
         self._files = files
@@ -90,7 +91,7 @@ class Requests:
 
     async def suggest(self, interaction: Interaction, command: Command, typed: str) -> list[str]:
         """Names of personas; of one's own only, where only those can be changed."""
-        library = await self._service.library(_key(interaction))
+        library = await self._queries.library(_key(interaction))
         own_only = command.name.startswith("persona-library")
         return [persona.name for persona in library if not (own_only and persona.built_in)]
 
@@ -126,7 +127,7 @@ class Requests:
         """Stop, Regenerate or feedback."""
         await interaction.response.defer()
         key = _key(interaction)
-        turn = await self._service.turn(turn_id) if action == "regenerate" else None
+        turn = await self._queries.turn(turn_id) if action == "regenerate" else None
         if turn is not None and is_asked(turn):
             before = self._asks.of(turn)
             if len(turn.posted) < 2 or before is None or before.left < LONG_ENOUGH:
@@ -136,14 +137,14 @@ class Requests:
                 await self._asks.add(turn.question_id, interaction, private=private)
         author = _author(interaction, self._reader.me, moderates=True)
         event = ControlPressed(key, author, action, turn_id)
-        reply = await self._service.handle(event)
+        reply = await self._handle(event)
         ending = turn is not None and turn.state is TurnState.ANSWERING
         for pause in REGENERATE_PAUSES_S if ending else ():
             if reply is None or reply.ok:
                 break
             # The button shows with the last words, a moment before the core has put them down.
             await asyncio.sleep(pause)
-            reply = await self._service.handle(event)
+            reply = await self._handle(event)
         if reply is not None and (not reply.ok or action in ("good", "bad")):
             await interaction.followup.send(reply.text, ephemeral=True)
 
@@ -199,14 +200,14 @@ class Requests:
         key = _key(interaction)
         if command.name == "persona-library edit":
             wanted = args.get("name", "").casefold()
-            for persona in await self._service.library(key):
+            for persona in await self._queries.library(key):
                 if persona.name.casefold() == wanted:
                     return persona.text, persona.sampling
         if command.name in ("persona set", "persona preview"):
-            found = await self._service.persona_at(_scoped(key, args.get("scope")))
+            found = await self._queries.persona_at(_scoped(key, args.get("scope")))
             return found.text, found.sampling
         if command.name == "persona default":
-            found = await self._service.persona_at(_scoped(key, "workspace"))
+            found = await self._queries.persona_at(_scoped(key, "workspace"))
             return found.text, found.sampling
         return "", SamplingOverrides()
 
@@ -252,7 +253,7 @@ class Requests:
             work.cancel()
 
     async def _command(self, event: CommandInvoked) -> CommandReply:
-        reply = await self._service.handle(event) or CommandReply("Done.")
+        reply = await self._handle(event) or CommandReply("Done.")
         if event.name == "help" and self._without_content():
             return replace(reply, text=reply.text + NO_CONTENT)
         return reply
@@ -269,7 +270,7 @@ class Requests:
         """Let the core answer through this interaction."""
         await interaction.response.defer(ephemeral=private, thinking=True)
         key = _key(interaction)
-        settings = await self._service.channel_settings(key)
+        settings = await self._queries.channel_settings(key)
         if settings.mode is Mode.NEVER:
             await say(interaction, CommandReply(SWITCHED_OFF, ok=False))
             return
@@ -286,7 +287,7 @@ class Requests:
             at=interaction.created_at,
             earlier=earlier,
         )
-        reply = await self._service.handle(event)
+        reply = await self._handle(event)
         if reply is not None:
             await say(interaction, reply)
 

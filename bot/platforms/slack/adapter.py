@@ -7,7 +7,6 @@ import logging
 import time
 import weakref
 from functools import partial
-from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -16,10 +15,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.oauth.installation_store.async_installation_store import AsyncInstallationStore
 from slack_sdk.oauth.state_store.async_state_store import AsyncOAuthStateStore
 
-from bot.core.events import Inbound, ThreadKey
-from bot.core.personas import Resolved
-from bot.core.ports import CommandReply, ReplySink
-from bot.core.records import Turn, WorkspaceOverview
+from bot.core.ports import CoreQueries, InboundHandler, ReplySink
+from bot.core.records import Turn
 from bot.platforms.base import PlatformError
 from bot.platforms.slack.api import DOWN, error_code, open_session
 from bot.platforms.slack.app import build_app, socket_responder
@@ -47,22 +44,6 @@ from bot.platforms.slack.teams import Team, Teams
 logger = logging.getLogger(__name__)
 
 
-class Core(Protocol):
-    """The service, as Slack uses it."""
-
-    async def handle(self, event: Inbound) -> CommandReply | None:
-        """Take an event in."""
-        ...
-
-    async def persona_at(self, key: ThreadKey) -> Resolved:
-        """The persona that counts at a key."""
-        ...
-
-    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
-        """A workspace at a glance."""
-        ...
-
-
 class SlackAdapter:
     """`bot.platforms.base.Adapter` and `bot.core.ports.ReplyTarget` for Slack.
 
@@ -73,13 +54,15 @@ class SlackAdapter:
 
     def __init__(
         self,
-        service: Core,
+        handle: InboundHandler,
+        queries: CoreQueries,
         options: SlackOptions,
         *,
         installations: AsyncInstallationStore | None = None,
         states: AsyncOAuthStateStore | None = None,
     ) -> None:
-        self._service = service
+        self._handle = handle
+        self._queries = queries
         self._options = options
         self._installations = installations
         self._states = states
@@ -194,24 +177,24 @@ class SlackAdapter:
         return Place(channel, thread)
 
     def _build(self, teams: Teams) -> AsyncApp:
-        names, service = self._names, self._service
+        names, handle = self._names, self._handle
         normaliser = Normaliser(names, self._files)
-        home = Home(service, names)
-        private = Private(self._asks, normaliser, service.handle)
-        commands = Commands(names, service, private, service.handle)
+        home = Home(self._queries, names)
+        private = Private(self._asks, normaliser, handle)
+        commands = Commands(names, self._queries, private, handle)
         self._events = Events(
             teams,
             names,
             normaliser,
-            Assistant(service, names),
+            Assistant(self._queries, names),
             home,
             self._roots,
-            service.handle,
+            handle,
         )
         return build_app(
             teams=teams,
             events=self._events,
-            controls=Controls(teams, names, commands, private, home, service.handle),
+            controls=Controls(teams, names, commands, private, home, handle),
             base_url=self._options.api_url,
             signing_secret=self._options.signing_secret if self._options.over_http else None,
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import MessageReceived, ThreadKey
-from bot.core.personas import Resolved
+from bot.core.ports import CoreQueries
+from bot.core.records import ResolvedPersona
 from bot.core.safe_names import one_line
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
@@ -26,19 +27,11 @@ _NOT_HERE = frozenset(
 _MAX_ENTRIES = 10_000
 
 
-class Personas(Protocol):
-    """The part of the service that knows who Parley is somewhere."""
-
-    async def persona_at(self, key: ThreadKey) -> Resolved:
-        """The persona that counts at a key."""
-        ...
-
-
 class Assistant:
     """Prompts and titles in DMs, for the agent view and for the older assistant threads."""
 
-    def __init__(self, personas: Personas, names: Names) -> None:
-        self._personas = personas
+    def __init__(self, queries: CoreQueries, names: Names) -> None:
+        self._queries = queries
         self._names = names
         self._viewing: RecentDict[tuple[str, str], str] = RecentDict(_MAX_ENTRIES)
         self._entitled: RecentDict[tuple[str, str, str], None] = RecentDict(_MAX_ENTRIES)
@@ -88,7 +81,7 @@ class Assistant:
 
     async def _suggest(self, team: Team, channel: str, thread_ts: str, viewing: str) -> None:
         key = ThreadKey(PLATFORM, team.id, viewing or channel)
-        persona = await self._personas.persona_at(key)
+        persona = await self._queries.persona_at(key)
         name = await self._names.channel(team, viewing) if viewing else ""
         await self._call(
             team,
@@ -115,7 +108,7 @@ class Assistant:
             logger.info("%s: %s", method, type(error).__name__)
 
 
-def prompts(persona: Resolved, channel: str) -> list[dict[str, str]]:
+def prompts(persona: ResolvedPersona, channel: str) -> list[dict[str, str]]:
     """Up to four prompts that suit the persona; `channel` is the name of the one in view."""
     who = persona.source.name if persona.source and persona.source.name else ""
     made = [("Who are you?", "Who are you, and what can you help me with?")]

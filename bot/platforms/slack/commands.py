@@ -12,10 +12,9 @@ from slack_sdk.errors import SlackApiError
 from bot.core.access import NotAllowed, require_persona, require_settings
 from bot.core.commands import parsing
 from bot.core.events import Author, CommandInvoked, ThreadKey
+from bot.core.ports import CoreQueries, InboundHandler
 from bot.core.records import ChannelSettings
 from bot.platforms.slack.api import error_code
-from bot.platforms.slack.events import Handle
-from bot.platforms.slack.home import Workspaces
 from bot.platforms.slack.manifest import COMMAND
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, persona_modal
@@ -48,10 +47,10 @@ class Commands:
     """Runs the slash command and opens the modals of personas and settings."""
 
     def __init__(
-        self, names: Names, workspaces: Workspaces, private: Private, handle: Handle
+        self, names: Names, queries: CoreQueries, private: Private, handle: InboundHandler
     ) -> None:
         self._names = names
-        self._workspaces = workspaces
+        self._queries = queries
         self._private = private
         self._handle = handle
 
@@ -93,7 +92,7 @@ class Commands:
             require_persona(author, place, is_dm=_is_private(place))
         except NotAllowed as refusal:
             return str(refusal)
-        persona = await self._workspaces.persona_at(place)
+        persona = await self._queries.persona_at(place)
         where = await self._where(team, metadata)
         view = persona_modal(persona, where, metadata, scope)
         return await _open(team, trigger_id, view)
@@ -107,7 +106,7 @@ class Commands:
             require_settings(author, place, is_dm=_is_private(place))
         except NotAllowed as refusal:
             return str(refusal)
-        overview = await self._workspaces.overview(place)
+        overview = await self._queries.overview(place)
         now = overview.settings.get(place, ChannelSettings())
         where = await self._where(team, metadata)
         view = settings_modal(now, where, metadata)

@@ -12,12 +12,12 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.failures import new_reference
+from bot.core.ports import InboundHandler
 from bot.platforms.shared.ids import parse_id
 from bot.platforms.slack import home, modals
 from bot.platforms.slack.api import DOWN
 from bot.platforms.slack.blocks import BAD, FEEDBACK, GOOD, REGENERATE, STOP
 from bot.platforms.slack.commands import Commands
-from bot.platforms.slack.events import Handle
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.manifest import ASK_SHORTCUT, COMMAND, SUMMARISE_SHORTCUT
 from bot.platforms.slack.markdown import to_mrkdwn
@@ -47,7 +47,7 @@ class Controls:
         commands: Commands,
         private: Private,
         home_tab: Home,
-        handle: Handle,
+        handle: InboundHandler,
     ) -> None:
         self._teams = teams
         self._names = names

@@ -7,13 +7,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
-from bot.core.events import Author, Inbound, MessageReceived
-from bot.core.ports import CommandReply
+from bot.core.events import Author, MessageReceived
+from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
 from bot.platforms.slack.home import Home
@@ -27,8 +27,6 @@ from bot.platforms.slack.teams import Team, Teams
 from bot.platforms.slack.text import mentions
 
 logger = logging.getLogger(__name__)
-
-Handle: TypeAlias = Callable[[Inbound], Awaitable[CommandReply | None]]
 
 #: Slack waits 3 seconds for an acknowledgement. An event that takes longer to be written down is
 #: acknowledged then; it goes on by itself.
@@ -46,7 +44,7 @@ class Events:
         assistant: Assistant,
         home: Home,
         roots: Roots,
-        handle: Handle,
+        handle: InboundHandler,
     ) -> None:
         self._teams = teams
         self._names = names

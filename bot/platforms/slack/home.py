@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author, ThreadKey
-from bot.core.personas import Resolved
+from bot.core.ports import CoreQueries
 from bot.core.records import (
     AuditEntry,
     ChannelSettings,
     PersonaVersion,
+    ResolvedPersona,
     UsageSummary,
     WorkspaceOverview,
 )
@@ -34,31 +34,19 @@ CHANNELS_AT_MOST = 30  # a view holds 100 blocks, a channel takes two
 CHANGES_AT_MOST = 8
 
 
-class Workspaces(Protocol):
-    """The part of the service that App Home shows."""
-
-    async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
-        """A workspace at a glance."""
-        ...
-
-    async def persona_at(self, key: ThreadKey) -> Resolved:
-        """The persona that counts at a key."""
-        ...
-
-
 class Home:
     """Publishes the home tab."""
 
-    def __init__(self, workspaces: Workspaces, names: Names) -> None:
-        self._workspaces = workspaces
+    def __init__(self, queries: CoreQueries, names: Names) -> None:
+        self._queries = queries
         self._names = names
 
     async def publish(self, team: Team, user_id: str) -> None:
         """Show the workspace to somebody as it is now; never fails."""
         viewer = await self._names.author(team, user_id, fresh=True)
         workspace = ThreadKey(PLATFORM, team.id)
-        overview = await self._workspaces.overview(workspace)
-        default = await self._workspaces.persona_at(workspace)
+        overview = await self._queries.overview(workspace)
+        default = await self._queries.persona_at(workspace)
         view = {"type": "home", "blocks": await self._blocks(team, viewer, overview, default)}
         try:
             await team.api.call("views.publish", user_id=user_id, view=view)
@@ -66,7 +54,7 @@ class Home:
             logger.warning("views.publish: %s", error_code(error) or type(error).__name__)
 
     async def _blocks(
-        self, team: Team, viewer: Author, overview: WorkspaceOverview, default: Resolved
+        self, team: Team, viewer: Author, overview: WorkspaceOverview, default: ResolvedPersona
     ) -> list[Block]:
         shared = await self._names.shared_with(team, viewer.id)
         workspace = ThreadKey(PLATFORM, team.id)
@@ -141,7 +129,7 @@ def _said(persona: PersonaVersion | None, settings: ChannelSettings | None) -> s
     return text
 
 
-def _everywhere(default: Resolved, settings: ChannelSettings) -> str:
+def _everywhere(default: ResolvedPersona, settings: ChannelSettings) -> str:
     who = "the built-in persona" if default.source is None else f"set by {_by(default.source)}"
     text = f"*Everywhere else* ({who})\n{_excerpt(default.text)}"
     return text if settings == ChannelSettings() else f"{text}\nSettings: {described(settings)}"

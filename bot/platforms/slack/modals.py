@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bot.core.events import ThreadKey
-from bot.core.personas import Resolved
+from bot.core.records import ResolvedPersona
 from bot.platforms.slack.blocks import Block
 from bot.platforms.slack.normalise import PLATFORM
 from bot.platforms.slack.text import escape
@@ -68,7 +68,7 @@ class Metadata:
 
 
 def persona_modal(
-    persona: Resolved, where: str, metadata: Metadata, scope: str = "channel"
+    persona: ResolvedPersona, where: str, metadata: Metadata, scope: str = "channel"
 ) -> dict[str, Any]:
     """The modal that sets a persona, prefilled with the one that counts now."""
     scopes = [name for name in _SCOPES if name != "thread" or metadata.thread]

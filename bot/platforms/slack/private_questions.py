@@ -9,9 +9,9 @@ from typing import Any
 from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
+from bot.core.ports import InboundHandler
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
-from bot.platforms.slack.events import Handle
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, ask_modal
 from bot.platforms.slack.normalise import PLATFORM, Event, Normaliser, root_of
@@ -31,7 +31,7 @@ _MAX_MESSAGES = 1_000
 class Private:
     """Asks the core on behalf of one person; `asks` brings the answer to them."""
 
-    def __init__(self, asks: Asks, normaliser: Normaliser, handle: Handle) -> None:
+    def __init__(self, asks: Asks, normaliser: Normaliser, handle: InboundHandler) -> None:
         self._asks = asks
         self._normaliser = normaliser
         self._handle = handle

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.core.events import ThreadKey
+from bot.core.queries import StoreQueries
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.media.hosts import parse_extra_hosts
@@ -133,7 +134,10 @@ async def rig(
         servers_within_s=0.3,
         **options,
     )
-    adapter = DiscordAdapter(service, wanted, DiscordAsks(database), now=discord.moment)
+    queries = StoreQueries(store, settings or ServiceSettings())
+    adapter = DiscordAdapter(
+        service.handle, queries, wanted, DiscordAsks(database), now=discord.moment
+    )
     adapter._pacer._interval_s = pace_s
     if not discord.guilds:
         ana, bob = discord.user("Ana"), discord.user("Bob")

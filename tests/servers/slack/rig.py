@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bot.core.queries import StoreQueries
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.media.hosts import parse_extra_hosts
@@ -58,6 +59,10 @@ class Rig:
         for place, (at, kept, value) in list(cache._found.items()):
             cache._found[place] = (at - 60, kept, value)
 
+    @property
+    def queries(self) -> StoreQueries:
+        return StoreQueries(self.store, ServiceSettings())
+
     async def stop(self) -> None:
         """Stop as `parley run` does: hear nothing more, hand back what is owed, let go."""
         await self.adapter.pause()
@@ -73,7 +78,9 @@ class Rig:
 
     async def _begin(self, **changes: Any) -> None:
         self.service = Service(self.store, self.engine, FakeReader(), ServiceSettings())
-        self.adapter = SlackAdapter(self.service, replace(self.options, **changes))
+        self.adapter = SlackAdapter(
+            self.service.handle, self.queries, replace(self.options, **changes)
+        )
         await self.adapter.start()
         await self.service.start()
         self.service.register("slack", self.adapter)
@@ -138,7 +145,7 @@ async def slack_rig(
                 **changes,
             }
         )
-        adapter = SlackAdapter(service, options)
+        adapter = SlackAdapter(service.handle, StoreQueries(store, ServiceSettings()), options)
         await adapter.start()
         await service.start()
         service.register("slack", adapter)

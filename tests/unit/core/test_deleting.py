@@ -150,7 +150,7 @@ async def test_each_place_s_retention_counts(rig: Rig) -> None:
     for thread, days in ages.items():
         await rig.exchange("hi", thread=thread, at=NOW - timedelta(days=days))
     rig.store.settings[CHANNEL.in_thread("a")] = ChannelSettings(retention_days=0)
-    retention = Retention(rig.store, ServiceSettings(retention_days=30))
+    retention = Retention(rig.store, rig.store, ServiceSettings(retention_days=30))
     assert await retention.once(NOW) == 1
     assert sorted(turn.key.thread for turn in rig.store.turns.values()) == ["a", "c"]
     rig.store.settings[CHANNEL] = ChannelSettings(retention_days=2)
@@ -160,12 +160,12 @@ async def test_each_place_s_retention_counts(rig: Rig) -> None:
 
 async def test_nothing_is_looked_for_where_all_is_kept(rig: Rig) -> None:
     await rig.exchange("hi", at=NOW - timedelta(days=4000))
-    assert await Retention(rig.store, ServiceSettings()).once(NOW) == 0
+    assert await Retention(rig.store, rig.store, ServiceSettings()).once(NOW) == 0
 
 
 async def test_old_claims_go_and_new_ones_stay(rig: Rig) -> None:
     await rig.exchange("hi", id="m")
-    retention = Retention(rig.store, ServiceSettings(claim_days=14))
+    retention = Retention(rig.store, rig.store, ServiceSettings(claim_days=14))
     await retention.once(datetime.now(UTC))
     assert not await rig.store.claim(CHANNEL, "m")
     await retention.once(datetime.now(UTC) + timedelta(days=15))

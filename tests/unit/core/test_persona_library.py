@@ -29,7 +29,7 @@ async def command(rig: Rig, which: str, key: ThreadKey = THREAD, /, **args: str)
 
 
 async def persona(rig: Rig, key: ThreadKey = THREAD) -> str:
-    return (await rig.service.persona_at(key)).text
+    return (await rig.queries.persona_at(key)).text
 
 
 @pytest.mark.parametrize("name", ["love bug", "Love  Bug", " LOVE BUG "])
@@ -45,7 +45,7 @@ async def test_an_unknown_name_lists_those_there_are() -> None:
 async def test_a_workspace_s_own_is_taken_with_its_sampling(rig: Rig) -> None:
     await command(rig, "persona-library add", name="Sea  Dog", text="Arr.", top_k="1")
     assert (await command(rig, "persona use", name="sea dog")).ok
-    found = await rig.service.persona_at(THREAD)
+    found = await rig.queries.persona_at(THREAD)
     assert (found.text, found.sampling) == ("Arr.", SamplingOverrides(top_k=1))
     assert found.source is not None
     assert found.source.name == "Sea Dog"
@@ -56,16 +56,16 @@ async def test_another_workspace_does_not_see_it(rig: Rig) -> None:
     await command(rig, "persona-library add", name="sea dog", text="Arr.")
     elsewhere = ThreadKey("test", "other", "c")
     assert not (await command(rig, "persona use", elsewhere, name="sea dog")).ok
-    assert all(each.built_in for each in await rig.service.library(elsewhere))
+    assert all(each.built_in for each in await rig.queries.library(elsewhere))
 
 
 async def test_edit_changes_what_is_given_and_not_what_is_in_use(rig: Rig) -> None:
     await command(rig, "persona-library add", name="dog", text="Woof.", top_k="1", seed="3")
     await command(rig, "persona use", name="dog")
     await command(rig, "persona-library edit", name="dog", temperature="0.5", seed="")
-    (dog,) = [each for each in await rig.service.library(THREAD) if not each.built_in]
+    (dog,) = [each for each in await rig.queries.library(THREAD) if not each.built_in]
     assert (dog.text, dog.sampling) == ("Woof.", SamplingOverrides(top_k=1, temperature=0.5))
-    assert (await rig.service.persona_at(THREAD)).sampling == SamplingOverrides(top_k=1, seed=3)
+    assert (await rig.queries.persona_at(THREAD)).sampling == SamplingOverrides(top_k=1, seed=3)
     assert (await command(rig, "persona-library remove", name="DOG")).ok
     assert await persona(rig) == "Woof."
 

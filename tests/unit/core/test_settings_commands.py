@@ -248,7 +248,7 @@ async def test_overview(rig: Rig) -> None:
     await rig.exchange("hi", "ok")
     await command(rig, "persona default", text="Be kind.")
     await command(rig, "settings set", mode="always")
-    seen = await rig.service.overview(THREAD)
+    seen = await rig.queries.overview(THREAD)
     assert [version.text for version in seen.personas] == ["Be kind."]
     assert seen.settings == {CHANNEL: ChannelSettings(mode=Mode.ALWAYS)}
     assert seen.usage.replies == 1

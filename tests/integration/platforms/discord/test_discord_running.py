@@ -192,7 +192,8 @@ async def test_many_ask_at_once(tmp_path: Path) -> None:
 
 async def test_a_wrong_token_stops_with_the_fix() -> None:
     async with DiscordServer() as server:
-        adapter = DiscordAdapter(CoreRig().service, DiscordOptions("wrong", api_url=server.api_url))
+        core, options = CoreRig(), DiscordOptions("wrong", api_url=server.api_url)
+        adapter = DiscordAdapter(core.service.handle, core.queries, options)
         with pytest.raises(PlatformError, match="DISCORD_TOKEN is refused"):
             await adapter.start()
         await adapter.close()
@@ -205,7 +206,8 @@ async def test_an_outage_at_the_start_is_waited_out(
     async with DiscordServer() as server:
         server.down = True
         options = DiscordOptions(server.token, api_url=server.api_url)
-        adapter = DiscordAdapter(CoreRig().service, options)
+        core = CoreRig()
+        adapter = DiscordAdapter(core.service.handle, core.queries, options)
         starting = asyncio.create_task(adapter.start())
         while len(server.rest.requests) < 3:
             await asyncio.sleep(0.01)

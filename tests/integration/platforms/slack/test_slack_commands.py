@@ -270,7 +270,7 @@ async def test_a_persona_longer_than_slack_s_input_is_saved_whole(rig: Rig) -> N
     sent = rig.root.submit(view, {"temperature": "0.3"})
     await sent.acked.wait()
     assert not sent.answer
-    saved = await rig.service.persona_at(key)
+    saved = await rig.queries.persona_at(key)
     assert saved.text == persona
     assert saved.sampling.temperature == 0.3
     rig.root.slash(rig.general, "persona set")
@@ -278,7 +278,7 @@ async def test_a_persona_longer_than_slack_s_input_is_saved_whole(rig: Rig) -> N
     await sent.acked.wait()
     assert sent.answer is not None
     assert "4,000" in sent.answer["errors"]["text"]
-    assert (await rig.service.persona_at(key)).text == persona
+    assert (await rig.queries.persona_at(key)).text == persona
 
 
 async def test_the_agent_view_suggests_prompts_of_the_persona_in_view(rig: Rig) -> None:

@@ -30,8 +30,8 @@ from tests.servers.slack.server import SlackServer
 from tests.servers.slack.world import shown
 from tests.servers.waiting import until
 from tests.support.core_rig import FakeReader
-from tests.support.memory_store import MemoryStore
-from tests.support.scripted_engine import ScriptedEngine, prompt_text
+from tests.support.core_rig import Rig as CoreRig
+from tests.support.scripted_engine import prompt_text
 
 KEY = "a secret of more than thirty-two characters"
 
@@ -103,7 +103,8 @@ async def test_refused_tokens_are_one_line_with_the_fix() -> None:
                     **changes,
                 }
             )
-            adapter = SlackAdapter(Service(MemoryStore(), ScriptedEngine(), FakeReader()), options)
+            core = CoreRig()
+            adapter = SlackAdapter(core.service.handle, core.queries, options)
             with pytest.raises(PlatformError, match=words) as failure:
                 await adapter.start()
             assert "xoxb-wrong" not in str(failure.value)
@@ -138,7 +139,7 @@ async def over_http(rig: Rig, **changes: Any) -> AsyncIterator[str]:
         }
     )
     rig.service = Service(rig.store, rig.engine, FakeReader())
-    rig.adapter = SlackAdapter(rig.service, options, **changes)
+    rig.adapter = SlackAdapter(rig.service.handle, rig.queries, options, **changes)
     routes = web.Application()
     rig.adapter.add_routes(routes)
     runner = web.AppRunner(routes, shutdown_timeout=1)
@@ -294,7 +295,8 @@ async def test_oauth_without_a_key_is_refused() -> None:
     options = SlackOptions(
         signing_secret="s", client_id="1.2", client_secret="c", api_url="http://127.0.0.1:1/api/"
     )
-    adapter = SlackAdapter(Service(MemoryStore(), ScriptedEngine(), FakeReader()), options)
+    core = CoreRig()
+    adapter = SlackAdapter(core.service.handle, core.queries, options)
     with pytest.raises(PlatformError, match="PARLEY_ENCRYPTION_KEY"):
         await adapter.start()
 

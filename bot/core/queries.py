@@ -1,4 +1,4 @@
-"""The read side of the service: what modals, autocomplete, App Home and recovery ask for."""
+"""What adapters read: personas, settings, libraries, and where the bot has been talking."""
 
 from __future__ import annotations
 
@@ -7,34 +7,40 @@ from datetime import datetime
 from bot.core import persona_library, personas, scoped_settings
 from bot.core.events import ThreadKey
 from bot.core.ports import Store
-from bot.core.records import ChannelSettings, LibraryPersona, Turn, WorkspaceOverview
+from bot.core.records import (
+    ChannelSettings,
+    LibraryPersona,
+    ResolvedPersona,
+    Turn,
+    WorkspaceOverview,
+)
 from bot.core.service_settings import ServiceSettings
 
 USAGE_DAYS = 30
 AUDIT_ENTRIES = 10
 
 
-class Overview:
-    """Answers questions about what is set and stored; changes nothing."""
+class StoreQueries:
+    """`bot.core.ports.CoreQueries` on a store; changes nothing."""
 
     def __init__(self, store: Store, settings: ServiceSettings) -> None:
         self._store = store
         self._settings = settings
 
-    async def persona_at(self, key: ThreadKey) -> personas.Resolved:
-        """The persona that counts at a place."""
+    async def persona_at(self, key: ThreadKey) -> ResolvedPersona:
+        """See CoreQueries."""
         return await personas.resolve(self._store, key, self._settings.persona)
 
     async def library(self, key: ThreadKey) -> list[LibraryPersona]:
-        """The personas that can be taken in a workspace: the built-in ones, then its own."""
+        """See CoreQueries."""
         return await persona_library.personas_of(self._store, key)
 
     async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
-        """The settings that count at a place; none is None."""
+        """See CoreQueries."""
         return (await scoped_settings.resolve(self._store, key, self._settings)).settings
 
     async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
-        """A workspace at a glance, for its admins."""
+        """See CoreQueries."""
         workspace = workspace.workspace_key
         return WorkspaceOverview(
             personas=await self._store.workspace_personas(workspace),
@@ -46,11 +52,9 @@ class Overview:
     async def active_conversations(
         self, platform: str, workspace: str, since: datetime
     ) -> list[tuple[ThreadKey, str]]:
-        """The conversations with a message since then, and the platform's id of their last: to
-        read what was missed. (A message that was accepted before is ignored when it comes
-        again.)"""
+        """See CoreQueries."""
         return await self._store.active_conversations(platform, workspace, since)
 
     async def turn(self, turn_id: int) -> Turn | None:
-        """One turn, None if it is gone."""
+        """See CoreQueries."""
         return await self._store.turn(turn_id)
