@@ -1,4 +1,4 @@
-"""The playground as a whole: routes, live updates, and the place where the core answers."""
+"""The playground's adapter: routes, live updates, and where the core answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp import web
 from bot.core.ports import FileReader, ReplySink
 from bot.core.records import Turn
 from bot.engine.api import Snapshot
-from bot.platforms.playground import assets, login
+from bot.platforms.playground import assets, login, texts
 from bot.platforms.playground.api import MAX_MESSAGE, MAX_UPLOADS, Api
 from bot.platforms.playground.guard import HEADERS, Guard
 from bot.platforms.playground.hub import Hub
@@ -35,14 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PLATFORM = "playground"
 CHANNELS = ("general", "random", "pictures")
-SAMPLES = (
-    "Hello! What can you do?",
-    "Explain what a qubit is in two sentences.",
-    "Write a short poem about the sea.",
-    "Give me three ideas for a rainy Sunday.",
-)
 UNSENT_KEPT = timedelta(hours=12)
-INTERRUPTED = "This reply was interrupted: Parley was stopped while it was writing."
 
 
 class PlaygroundAdapter:
@@ -50,16 +43,16 @@ class PlaygroundAdapter:
 
     Args:
         store: The playground's own tables.
-        handle: Where events go: the service.
-        snapshot: The batcher now, for the live strip.
-        files: Reads what is uploaded.
-        notice: One line for newcomers, about the model; "" for none.
+        handle: Takes events in: the service.
+        snapshot: The batcher's state, for the live strip.
+        files: Reads uploaded files.
+        notice: One line about the model for newcomers; "" for none.
         model: The model's name, as shown.
-        token: What visitors must know; None where only loopback is served.
-        max_upload_bytes: Of one picture.
-        hosts: Names the server answers to besides loopback's: what it is bound to.
-        samples: Prompts to begin with.
-        ready: Whether the model is loaded; until then the page says that it is coming.
+        token: What visitors must know to log in; None for no login.
+        max_upload_bytes: Limit of one file.
+        hosts: Names that the server is bound to, besides loopback's.
+        samples: Example prompts for an empty channel.
+        ready: Whether the model is loaded; the page says so while it is not.
     """
 
     platform = PLATFORM
@@ -76,7 +69,7 @@ class PlaygroundAdapter:
         token: str | None,
         max_upload_bytes: int,
         hosts: Iterable[str] = (),
-        samples: Iterable[str] = SAMPLES,
+        samples: Iterable[str] = texts.SAMPLES,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
@@ -100,11 +93,13 @@ class PlaygroundAdapter:
         return self._ticker is not None and not self._ticker.done()
 
     async def start(self) -> None:
-        """Read the page, seed the workspace, tidy up after a crash. Before the core recovers its
-        unfinished turns: those take their posts over again."""
+        """Load the page, seed the workspace, end the replies that a crash interrupted.
+
+        Call it before the core recovers unfinished turns, which take over the posts of those
+        replies."""
         self._assets = await asyncio.to_thread(assets.load_assets)
         await self._store.seed(CHANNELS, [person.id for person in PEOPLE])
-        await self._store.interrupt_replies(INTERRUPTED)
+        await self._store.interrupt_replies(texts.INTERRUPTED)
         await self._store.prune_uploads(datetime.now(UTC) - UNSENT_KEPT)
         self._ticker = asyncio.create_task(self._pulse.run(), name="playground pulse")
 
@@ -121,7 +116,7 @@ class PlaygroundAdapter:
         await self._hub.close()
 
     async def open_reply(self, turn: Turn) -> ReplySink:
-        """`ReplyTarget`: begin a reply. Raises ReplyGone where there is no place for it."""
+        """Raises ReplyGone if the reply's channel or thread does not exist."""
         return await open_reply(self._workspace, turn)
 
     # --- routes
@@ -154,7 +149,7 @@ class PlaygroundAdapter:
         app.on_shutdown.append(self._on_shutdown)
 
     def _guarded(self, handler: Handler, *, login: bool = True) -> Handler:
-        """`handler` behind the guard; refusals as JSON, the page's headers on every answer."""
+        """`handler` behind the guard; refusals as JSON, security headers on every response."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
@@ -169,8 +164,7 @@ class PlaygroundAdapter:
             except Exception:
                 ref = secrets.token_hex(4)
                 log.exception("%s %s failed, ref=%s", request.method, request.path, ref)
-                sentence = f"Something went wrong on Parley's side (reference {ref})."
-                response = web.json_response({"error": sentence}, status=500)
+                response = web.json_response({"error": texts.internal_error(ref)}, status=500)
             if not response.prepared:
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
@@ -191,7 +185,7 @@ class PlaygroundAdapter:
     async def _static(self, request: web.Request) -> web.StreamResponse:
         asset = self._assets.get(request.match_info["path"])
         if asset is None:
-            raise Refused(404, "There is no such file.")
+            raise Refused(404, texts.NO_FILE)
         return assets.respond(request, asset)
 
     async def _log_in(self, request: web.Request) -> web.StreamResponse:
@@ -208,7 +202,7 @@ class PlaygroundAdapter:
             "type": "hello",
             "me": person_view(person),
             "bot": person_view(BOT),
-            "people": [person_view(somebody) for somebody in PEOPLE],
+            "people": [person_view(member) for member in PEOPLE],
             "channels": [channel_view(channel) for channel in channels],
             "notice": self._notice,
             "model": self._model,

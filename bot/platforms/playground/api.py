@@ -1,4 +1,4 @@
-"""The page's HTTP endpoints under /playground/api: each reads a request and answers in JSON."""
+"""The page's HTTP endpoints under /playground/api, in JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 from bot.core.commands import parsing
 from bot.core.ports import BadImage, FileReader
 from bot.core.records import NormalisedImage
+from bot.platforms.playground import texts
 from bot.platforms.playground.messages import Messages
 from bot.platforms.playground.people import Person
 from bot.platforms.playground.refusal import Refused
@@ -39,8 +40,6 @@ _MAGIC = (
 
 
 class Api:
-    """The endpoints."""
-
     def __init__(
         self,
         workspace: Workspace,
@@ -74,7 +73,7 @@ class Api:
     async def write(self, request: web.Request) -> web.Response:
         """`POST channels/{id}/messages {text, thread?, uploads?}`.
 
-        `notice` is an answer for this person only; a private command has no `message`.
+        `notice` is an answer that only this person sees; a private command has no `message`.
         """
         person = acting_person(request)
         channel = await self._workspace.channel(path_id(request), person)
@@ -108,40 +107,38 @@ class Api:
     async def stop(self, request: web.Request) -> web.Response:
         """`POST messages/{id}/stop`."""
         person, post = await self._post(request)
-        return _noticed(await self._messages.press(person, post, "stop"))
+        return _notice_response(await self._messages.press(person, post, "stop"))
 
     async def regenerate(self, request: web.Request) -> web.Response:
         """`POST messages/{id}/regenerate`."""
         person, post = await self._post(request)
-        return _noticed(await self._messages.press(person, post, "regenerate"))
+        return _notice_response(await self._messages.press(person, post, "regenerate"))
 
     async def complete(self, request: web.Request) -> web.Response:
-        """`GET complete?text=/pers`: how a command can go on."""
+        """`GET complete?text=/pers`: how a command can continue."""
         acting_person(request)
-        found = parsing.complete(request.query.get("text", "")[:MAX_MESSAGE])
-        return web.json_response({"completions": [{"text": c.text, "help": c.help} for c in found]})
+        completions = parsing.complete(request.query.get("text", "")[:MAX_MESSAGE])
+        return web.json_response(
+            {"completions": [{"text": c.text, "help": c.help} for c in completions]}
+        )
 
     # --- pictures and other files
 
     async def add_upload(self, request: web.Request) -> web.Response:
         """`POST uploads?name=…`, the body is the file.
 
-        A picture is kept as a plain one; a file with a text in it as it is, to be read again when
-        it is sent; anything else is refused.
+        A picture is stored normalized. A file with text is stored as it is, and read again when it
+        is sent. Anything else is refused.
         """
         person = acting_person(request)
         if len(await self._workspace.store.unsent_uploads(person.id)) >= MAX_UNSENT:
-            raise Refused(429, "Too many files wait to be sent; send or remove some first.")
-        mebibytes = self._max_upload_bytes / 2**20
-        data = await body(
-            request,
-            self._max_upload_bytes,
-            f"The file is too large: at most {mebibytes:g} MB are taken.",
-        )
+            raise Refused(429, texts.TOO_MANY_UNSENT)
+        limit = self._max_upload_bytes
+        data = await body(request, limit, texts.file_too_large(limit / 2**20))
         try:
             content = await self._files.read_file(data)
         except BadImage as reason:
-            raise Refused(415, f"That file can't be used: {reason}.") from reason
+            raise Refused(415, texts.unusable_file(reason)) from reason
         kind, width, height = DOCUMENT, 0, 0
         if isinstance(content, NormalisedImage):
             data, width, height = content.data, content.width, content.height
@@ -153,13 +150,13 @@ class Api:
     async def show_upload(self, request: web.Request) -> web.Response:
         """`GET uploads/{id}`: the file, for those who may see its message.
 
-        Only a picture that we made ourselves is shown in the page; others are to be saved.
+        Only normalized pictures are served inline; a browser must not render anything else.
         """
         person = acting_person(request)
         upload = await self._upload(path_id(request), person)
         data = await self._workspace.store.upload_data(upload.id)
         if data is None:
-            raise Refused(404, "There is no such file.")
+            raise Refused(404, texts.NO_FILE)
         return web.Response(
             body=data,
             content_type=upload.content_type,
@@ -176,11 +173,11 @@ class Api:
         person = acting_person(request)
         upload = await self._upload(path_id(request), person)
         if upload.owner != person.id or upload.post_id is not None:
-            raise Refused(403, "You can remove your own files only, before they are sent.")
+            raise Refused(403, texts.NOT_YOUR_UPLOAD)
         await self._workspace.store.drop_upload(upload.id)
         return web.json_response({})
 
-    # --- finding what is meant
+    # --- looking up rows
 
     async def _post(self, request: web.Request) -> tuple[Person, Post]:
         person = acting_person(request)
@@ -191,26 +188,26 @@ class Api:
             return None
         root = await self._workspace.post(thread, person)
         if root.channel_id != channel_id or root.thread is not None:
-            raise Refused(400, "There is no such thread in this channel.")
+            raise Refused(400, texts.NO_THREAD)
         return root
 
     async def _upload(self, upload_id: int, person: Person) -> Upload:
         """A file that the person may see: their own unsent one, or one on a visible message."""
         upload = await self._workspace.store.upload(upload_id)
         if upload is None or (upload.post_id is None and upload.owner != person.id):
-            raise Refused(404, "There is no such file.")
+            raise Refused(404, texts.NO_FILE)
         if upload.post_id is not None:
             await self._workspace.post(upload.post_id, person)
         return upload
 
 
-def _noticed(reply: Any) -> web.Response:
+def _notice_response(reply: Any) -> web.Response:
     return web.json_response({"notice": notice_view(reply) if reply else None})
 
 
 def _content_type(data: bytes) -> str:
-    """The type of a normalised picture; what is none of ours is not served as one."""
+    """The type of a normalized picture. Raises Refused (415) for anything else."""
     for magic, content_type in _MAGIC:
         if data.startswith(magic):
             return content_type
-    raise Refused(415, "That picture can't be used: unknown format.")
+    raise Refused(415, texts.UNKNOWN_FORMAT)

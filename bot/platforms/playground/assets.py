@@ -1,4 +1,4 @@
-"""The page's own files, read once and served from memory: no path of a request reaches a disk."""
+"""The page's own files, read once and served from memory: no request path reaches the disk."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file."""
-
     body: bytes
     content_type: str
     etag: str
@@ -41,7 +39,7 @@ def _load(path: Path) -> Asset:
 
 
 def respond(request: web.Request, asset: Asset) -> web.Response:
-    """The file, or 304 if the browser has it. Always asked for again: an update shows at once."""
+    """The file, or 304 if the browser has it. `no-cache`: an update shows on the next load."""
     headers = {"Cache-Control": "no-cache", "ETag": f'"{asset.etag}"'}
     if any(tag.value == asset.etag for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

@@ -1,8 +1,8 @@
 """Who may talk to the page's server: only the page itself, and with a token only its holder.
 
-A web page elsewhere can make a browser send requests here (CSRF), and can point a name of its own
-at 127.0.0.1 to read the answers too (DNS rebinding). Against both: the Host header must be a name
-of this server, and what changes something must come with this page's own Origin.
+Another site can make a browser send requests here (CSRF), and can point a name of its own at
+127.0.0.1 to read the responses as well (DNS rebinding). Against both, the Host header must be a
+name of this server, and a request that changes something must have this page's own Origin.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.refusal import Refused
 
 COOKIE = "parley_playground"
@@ -39,48 +40,51 @@ HEADERS = {
 
 
 class Guard:
-    """Checks every request. `hosts`: names this server answers to besides loopback's (where it is
-    bound to); `token`: what a visitor must know, None for nothing."""
+    """Checks every request.
+
+    Args:
+        hosts: Names that this server is bound to, besides loopback's.
+        token: What a visitor must know; None for no login.
+    """
 
     def __init__(self, hosts: Iterable[str] = (), token: str | None = None) -> None:
         names = {host.strip("[]").lower() for host in hosts}
-        # Bound to every address, the server can't know its names, but an address is safe: DNS
-        # rebinding needs a name. A forwarded port (containers) is another one than ours, then.
+        # A server bound to every address can't know its names. Any address is safe, since DNS
+        # rebinding needs a name. Its port may differ from ours (containers forward ports).
         self._any_address = bool(names & _WILDCARDS)
         self._names = _LOOPBACK | (names - _WILDCARDS)
         self._token = token
-        self._turnstile = asyncio.Lock()
+        self._wrong_token_lock = asyncio.Lock()
 
     @property
     def needs_token(self) -> bool:
-        """Whether visitors have to log in."""
         return self._token is not None
 
     def check_site(self, request: web.Request) -> None:
         """Raises Refused (421 for a foreign Host, 403 for a request from another site)."""
         host = request.headers.get("Host", "")
-        if not self._is_ours(host, _local_port(request)):
-            raise Refused(421, "This address is not one of the playground's.")
-        if not _changes_something(request):
+        if not self._is_own_host(host, _local_port(request)):
+            raise Refused(421, texts.FOREIGN_HOST)
+        if not _is_unsafe(request):
             if request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
                 return
             if request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/":
                 return  # a link to the page, followed from elsewhere
-            raise Refused(403, "Another site may not ask this.")
+            raise Refused(403, texts.FOREIGN_SITE)
         if not _same_origin(request.headers.get("Origin", ""), host):
-            raise Refused(403, "Only the playground's own page may do this.")
+            raise Refused(403, texts.FOREIGN_PAGE)
 
     def check_login(self, request: web.Request) -> None:
         """Raises Refused (401) unless the visitor has logged in or no token is needed."""
         if not self._has_cookie(request):
-            raise Refused(401, "Log in with the playground's token first.")
+            raise Refused(401, texts.LOGIN_REQUIRED)
 
     async def log_in(self, response: web.StreamResponse, offered: str, *, secure: bool) -> bool:
-        """Set the cookie if the token is right. Wrong ones take a while, one after another."""
+        """Set the cookie if the token is right. Wrong tokens are delayed, one after another."""
         if self._token is None:
             return True
         if not hmac.compare_digest(offered.encode("utf-8", "replace"), self._token.encode()):
-            async with self._turnstile:
+            async with self._wrong_token_lock:
                 await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
             return False
         response.set_cookie(
@@ -95,25 +99,25 @@ class Guard:
         return hmac.compare_digest(offered.encode("utf-8", "replace"), self._session().encode())
 
     def _session(self) -> str:
-        """What the cookie holds: proof of the token, not the token."""
+        """The cookie's value: it proves the token without containing it."""
         assert self._token is not None
         return hmac.new(self._token.encode(), b"parley playground", hashlib.sha256).hexdigest()
 
-    def _is_ours(self, host: str, port: int | None) -> bool:
+    def _is_own_host(self, host: str, port: int | None) -> bool:
         try:
             split = urlsplit(f"//{host}")
-            name, asked_port = (split.hostname or "").lower(), split.port or 80
+            name, host_port = (split.hostname or "").lower(), split.port or 80
         except ValueError:
             return False
         if split.username is not None or split.path or split.query or split.fragment:
             return False
         if self._any_address:
             return name in self._names or _is_address(name)
-        return name in self._names and (port is None or asked_port == port)
+        return name in self._names and (port is None or host_port == port)
 
 
-def _changes_something(request: web.Request) -> bool:
-    """Also a WebSocket: a GET, but one that opens a way to read everything."""
+def _is_unsafe(request: web.Request) -> bool:
+    """Whether it changes something. A WebSocket counts too: this GET can read everything."""
     return request.method not in _SAFE_METHODS or "Upgrade" in request.headers
 
 

@@ -1,4 +1,4 @@
-"""Live updates: one connection per open tab, each with its own bounded, ordered line of events."""
+"""Live updates: one connection per open tab, each with its own bounded queue of events."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any, TypeAlias
 
 from aiohttp import WSCloseCode, web
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.people import Person
 from bot.platforms.playground.refusal import Refused
 
 Event: TypeAlias = Mapping[str, Any]
 
-MAX_PENDING = 4000  # events; a tab this far behind is told to come back and start afresh
+MAX_PENDING = 4000  # events; a tab this far behind is disconnected and starts over
 MAX_CONNECTIONS = 64
 SEND_TIMEOUT_S = 20.0
 
 
 class Connection:
-    """One tab. Events that wait are sent together, so a slow tab costs one frame, not many."""
+    """One tab. Pending events are sent together: a slow tab costs one frame, not many."""
 
     def __init__(self, socket: web.WebSocketResponse, person: Person) -> None:
         self.person = person
@@ -30,7 +31,7 @@ class Connection:
         self._overrun = False
 
     def push(self, encoded: str) -> None:
-        """Line up an encoded event."""
+        """Queue an encoded event."""
         if self._overrun:
             return
         if len(self._pending) >= MAX_PENDING:
@@ -41,11 +42,11 @@ class Connection:
         self._wake.set()
 
     def send(self, event: Event) -> None:
-        """Line up an event for this tab only."""
+        """Queue an event for this tab only."""
         self.push(encode(event))
 
     async def pump(self) -> None:
-        """Send what is lined up until the socket closes or the task is cancelled."""
+        """Send what is queued until the socket closes or the task is cancelled."""
         while not self._socket.closed:
             await self._wake.wait()
             self._wake.clear()
@@ -59,7 +60,7 @@ class Connection:
                 await self._socket.send_str(f"[{','.join(batch)}]")
 
     async def close(self) -> None:
-        """Tell the tab that the server goes away; it will try again."""
+        """Tell the tab that the server is shutting down, so that it reconnects."""
         await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"shutting down")
 
 
@@ -73,17 +74,16 @@ class Hub:
         return len(self._connections)
 
     def add(self, connection: Connection) -> None:
-        """Let a tab in. Raises Refused (503) when there are too many."""
+        """Raises Refused (503) when there are too many tabs."""
         self.check_room()
         self._connections.add(connection)
 
     def check_room(self) -> None:
         """Raises Refused (503) when there are too many tabs."""
         if len(self._connections) >= MAX_CONNECTIONS:
-            raise Refused(503, f"{MAX_CONNECTIONS} tabs are open already; close one of them.")
+            raise Refused(503, texts.too_many_tabs(MAX_CONNECTIONS))
 
     def remove(self, connection: Connection) -> None:
-        """A tab is gone."""
         self._connections.discard(connection)
 
     def publish(self, event: Event, audience: str | None = None) -> None:
@@ -94,7 +94,6 @@ class Hub:
                 connection.push(encoded)
 
     async def close(self) -> None:
-        """Close all tabs' connections."""
         await asyncio.gather(
             *(connection.close() for connection in tuple(self._connections)),
             return_exceptions=True,
@@ -102,5 +101,5 @@ class Hub:
 
 
 def encode(event: Event) -> str:
-    """An event as it goes over the wire."""
+    """An event as sent to the tabs."""
     return json.dumps(event, ensure_ascii=False, separators=(",", ":"))

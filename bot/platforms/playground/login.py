@@ -1,4 +1,4 @@
-"""Logging in with the playground's token, where there is one."""
+"""Logs people in with the playground's token, where there is one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import html
 
 from aiohttp import web
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.guard import HEADERS, Guard
 from bot.platforms.playground.refusal import Refused
 
@@ -42,27 +43,26 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Parley playground: log in</title>
+<title>{title}</title>
 {extra}<style>{style}</style>
 </head>
 <body><main>{body}</main></body>
 </html>
 """
-_FORM = """<h1>Parley playground</h1>
-{line}
+_FORM = f"""<h1>{texts.LOGIN_HEADING}</h1>
+{{line}}
 <form method="post" action="/playground/login">
-<label for="token">Token</label>
+<label for="token">{texts.LOGIN_FIELD}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Log in</button>
+<button>{texts.LOGIN_BUTTON}</button>
 </form>"""
 
 
 def login_page(status: int = 401, *, wrong: bool = False) -> web.Response:
-    """The form that asks for the token."""
     line = (
-        '<p class="bad" role="alert">That is not the token.</p>'
+        f'<p class="bad" role="alert">{texts.WRONG_TOKEN}</p>'
         if wrong
-        else "<p>Whoever started Parley knows the token: PARLEY_HTTP_TOKEN.</p>"
+        else f"<p>{texts.LOGIN_HINT}</p>"
     )
     return _html(status, _FORM.format(line=line))
 
@@ -70,21 +70,22 @@ def login_page(status: int = 401, *, wrong: bool = False) -> web.Response:
 async def log_in_by_link(request: web.Request, guard: Guard) -> web.Response:
     """`/?token=…`: log in, then open the page without the token in its address.
 
-    The way on is a refresh, not a redirect: a strict cookie is withheld from a redirect that
-    began with a link on another site.
+    A refresh instead of a redirect, because browsers withhold a strict cookie from a redirect
+    that began with a link on another site.
     """
-    response = _html(200, '<p><a href="/">Open the playground</a></p>', refresh="/")
+    link = f'<p><a href="/">{texts.LOGIN_CONTINUE}</a></p>'
+    response = _html(200, link, refresh="/")
     if await guard.log_in(response, request.query["token"], secure=request.secure):
         return response
     return login_page(wrong=True)
 
 
 async def log_in_by_form(request: web.Request, guard: Guard) -> web.Response:
-    """The form was sent. Raises Refused (413) for a token nobody can mean."""
+    """Check the submitted form. Raises Refused (413) for an overlong token."""
     form = await request.post()
     offered = form.get("token")
     if not isinstance(offered, str) or len(offered) > _MAX_TOKEN:
-        raise Refused(413, "That is not a token.")
+        raise Refused(413, texts.NO_TOKEN)
     response = web.Response(status=303, headers={"Location": "/"})
     if await guard.log_in(response, offered, secure=request.secure):
         return response
@@ -97,12 +98,12 @@ def _html(status: int, body: str, *, refresh: str | None = None) -> web.Response
     )
     return web.Response(
         status=status,
-        text=_PAGE.format(extra=extra, style=_STYLE, body=body),
+        text=_PAGE.format(title=texts.LOGIN_TITLE, extra=extra, style=_STYLE, body=body),
         content_type="text/html",
         headers={
             **HEADERS,
             "Content-Security-Policy": _POLICY,
-            # With "no-referrer" the form would be sent with `Origin: null`.
+            # With "no-referrer" browsers send the form with `Origin: null`.
             "Referrer-Policy": "same-origin",
             "Cache-Control": "no-store",
         },

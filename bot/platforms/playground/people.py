@@ -1,4 +1,4 @@
-"""Who is in the playground: the people one can act as, and Parley."""
+"""The people that a tab can act as, and Parley."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class Person:
     is_admin: bool = False
 
     def author(self) -> Author:
-        """This person, as the core knows people."""
         return Author(id=self.id, name=self.name, is_admin=self.is_admin)
 
 
@@ -31,14 +30,14 @@ BOT = Person("parley", "Parley")
 _BY_ID = {person.id: person for person in PEOPLE}
 
 
-def person(person_id: str) -> Person | None:
-    """The person of that id, or None; the bot is nobody one can act as."""
+def find_person(person_id: str) -> Person | None:
+    """The person with that id; None for the bot, as which nobody can act."""
     return _BY_ID.get(person_id)
 
 
 def display_name(person_id: str) -> str:
-    """A name to show for any author, also one who is no longer here."""
+    """A name for any author; the id for one who is not in `PEOPLE` any more."""
     if person_id == BOT.id:
         return BOT.name
-    known = _BY_ID.get(person_id)
-    return known.name if known else person_id
+    person = _BY_ID.get(person_id)
+    return person.name if person else person_id

@@ -21,7 +21,7 @@ MIN_PAUSE_S = 0.05
 
 
 class Pulse:
-    """Looks at the batcher and tells the tabs what changed."""
+    """Samples the batcher and publishes what changed to the tabs."""
 
     def __init__(
         self, hub: Hub, snapshot: Callable[[], Snapshot], ready: Callable[[], bool]
@@ -34,15 +34,15 @@ class Pulse:
 
     @property
     def latest(self) -> dict[str, Any]:
-        """The batcher now, as an event; an idle one while the engine isn't up."""
+        """The batcher now, as an event; an idle one while the engine is not running."""
         try:
             return pulse_event(self._snapshot(), self._ready())
-        except Exception:  # the strip is decoration: it never takes the page down with it
+        except Exception:  # the strip is decoration: the page must work without it
             log.debug("no snapshot of the batcher", exc_info=True)
             return pulse_event(Snapshot((), 0, 0.0, 0, 0), ready=False)
 
     def wake(self) -> None:
-        """A reply begins: look at once."""
+        """Sample at once, because a reply begins."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -54,11 +54,11 @@ class Pulse:
                 self._last = event
             busy = event["running"] or event["waiting"] or event["rate"]
             await self._pause(BUSY_EVERY_S if busy else IDLE_EVERY_S)
-            # Whatever woke it up: not more often than that.
+            # A lower bound, however often it is woken.
             await asyncio.sleep(MIN_PAUSE_S)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, unless something is about to happen."""
+        """Sleep until woken, at most this long."""
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -78,7 +78,7 @@ def pulse_event(snapshot: Snapshot, ready: bool = True) -> dict[str, Any]:
 
 
 def _lane(lane: Lane) -> dict[str, Any]:
-    # Not more than where it is and whose: a lane is seen by everybody, also a DM's.
+    # Everybody sees a DM's lane too, so it shows the place and the owner and nothing else.
     platform, _, rest = lane.conversation.partition("/")
     _, _, place = rest.partition("/")
     channel, _, thread = place.partition("/")

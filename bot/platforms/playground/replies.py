@@ -1,4 +1,4 @@
-"""Parley's replies on the page: a post that grows in front of everybody, and is kept meanwhile."""
+"""Parley's replies on the page: posts that grow live and are stored about once a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.platforms.playground.workspace import Workspace
 from bot.platforms.shared.ids import parse_id
 from bot.records.playground import Channel, Post, Reply, ReplyState
 
-#: Seconds between two times that a running reply's text is written to the database.
+#: How often a running reply's text is stored.
 PERSIST_EVERY_S = 1.0
 
 _ENDED = {
@@ -23,7 +23,7 @@ _ENDED = {
 
 
 class ReplyGone(Exception):
-    """There is nowhere to answer: the channel or the thread does not exist (any more)."""
+    """The channel or the thread of the reply does not exist any more."""
 
 
 class PlaygroundReply:
@@ -37,15 +37,12 @@ class PlaygroundReply:
 
     @property
     def posted(self) -> tuple[str, ...]:
-        """Where the reply stands already."""
         return (str(self._post_id),)
 
     async def waiting(self, ahead: int) -> None:
-        """Say how many are served first."""
         self._workspace.set_ahead(self._post_id, ahead)
 
     async def write(self, delta: str) -> None:
-        """Let the reply grow, and keep it about once a second."""
         if not delta:
             return
         text = self._workspace.grow_reply(self._post_id, delta)
@@ -54,11 +51,9 @@ class PlaygroundReply:
             self._saved_at = time.monotonic()
 
     async def restart(self) -> None:
-        """Empty it; writing begins again."""
         await self._workspace.empty_reply(self._post_id, self._reply)
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """Show how it ended."""
         ended = replace(
             self._reply, state=_ENDED[reply.state], notes=reply.notes, error=reply.error
         )
@@ -66,20 +61,19 @@ class PlaygroundReply:
         return self.posted
 
     async def withdraw(self) -> None:
-        """Take the post away."""
         await self._workspace.withdraw_reply(self._post_id)
 
 
 async def open_reply(workspace: Workspace, turn: Turn) -> PlaygroundReply:
-    """Begin the reply to a turn: where it stood before, or as a new post.
+    """Begin the reply to a turn: in the post of its earlier reply, or in a new one.
 
-    A post of the same turn is used again also when the turn forgot about it: a process that
-    crashed had shown it, but not yet noted where.
+    The earlier post is looked up by turn, not in `turn.posted`: a process that crashed may have
+    shown it without recording where.
 
     Raises:
-        ReplyGone: the channel or the thread is not there.
+        ReplyGone: the channel or the thread does not exist.
     """
-    channel, thread = await _place(workspace, turn.key)
+    channel, thread = await _find_place(workspace, turn.key)
     reply = Reply(
         turn_id=turn.id,
         asker=turn.asker,
@@ -90,7 +84,7 @@ async def open_reply(workspace: Workspace, turn: Turn) -> PlaygroundReply:
     return PlaygroundReply(workspace, post, reply)
 
 
-async def _place(workspace: Workspace, key: ThreadKey) -> tuple[Channel, int | None]:
+async def _find_place(workspace: Workspace, key: ThreadKey) -> tuple[Channel, int | None]:
     channel_id, root_id = parse_id(key.channel), parse_id(key.thread)
     channel = None if channel_id is None else await workspace.store.channel(channel_id)
     if channel is None:

@@ -1,18 +1,18 @@
-"""One tab's WebSocket: first everything it needs to know, then what changes; it asks for pages."""
+"""One tab's WebSocket: a greeting with the whole state, then changes and the pages it requests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.hub import Connection, Hub
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.requests import acting_person, id_field
+from bot.platforms.playground.requests import acting_person, id_field, parse_object
 from bot.platforms.playground.workspace import Greeting, Workspace
 
 log = logging.getLogger(__name__)
@@ -58,38 +58,28 @@ class Sockets:
             if message.type is not WSMsgType.TEXT:
                 continue
             try:
-                await self._answer(connection, _parse(message.data))
+                await self._send_requested(connection, parse_object(message.data))
             except Refused as refusal:
                 connection.send({"type": "refused", "error": refusal.sentence})
 
-    async def _answer(self, connection: Connection, asked: dict[str, Any]) -> None:
-        wanted = id_field(asked, "id")
-        if wanted is None:
-            raise Refused(400, "Say which one: `id`.")
-        if asked.get("type") == "page":
-            await self._workspace.send_page(connection, wanted, id_field(asked, "before"))
-        elif asked.get("type") == "thread":
-            await self._workspace.send_thread(connection, wanted)
+    async def _send_requested(self, connection: Connection, request: dict[str, Any]) -> None:
+        row_id = id_field(request, "id")
+        if row_id is None:
+            raise Refused(400, texts.ID_MISSING)
+        if request.get("type") == "page":
+            await self._workspace.send_page(connection, row_id, id_field(request, "before"))
+        elif request.get("type") == "thread":
+            await self._workspace.send_thread(connection, row_id)
         else:
-            raise Refused(400, "A tab may ask for a page or a thread.")
+            raise Refused(400, texts.UNKNOWN_REQUEST)
 
 
 async def _send(connection: Connection) -> None:
-    """Send until the tab is gone. One that takes nothing any more is closed: it comes back."""
+    """Send until the tab is closed. One that stops receiving is closed too, and reconnects."""
     try:
         await connection.pump()
     except (ConnectionError, TimeoutError) as error:
-        log.debug("a tab is gone: %r", error)
+        log.debug("a tab disconnected: %r", error)
     except Exception:
         log.exception("sending to a tab failed")
     await connection.close()
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Refused(400, "That is not JSON.") from None
-    if not isinstance(value, dict):
-        raise Refused(400, "Send a JSON object.")
-    return value

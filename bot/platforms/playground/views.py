@@ -1,4 +1,4 @@
-"""How channels, posts, people and the batcher look to the page: plain JSON values."""
+"""Channels, posts and people as the JSON values that the page reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from bot.core.ports import CommandReply
+from bot.platforms.playground import texts
 from bot.platforms.playground.people import Person, display_name
 from bot.platforms.playground.text import utf16_length
 from bot.records.playground import (
@@ -19,21 +20,24 @@ from bot.records.playground import (
 )
 
 View = dict[str, Any]
-_EXCERPT = 120
+_EXCERPT = 120  # characters
+_WITHOUT_TEXT = {
+    ReplyState.FAILED: texts.COULD_NOT_ANSWER,
+    ReplyState.STOPPED: texts.WAS_STOPPED,
+}
 
 
 def person_view(person: Person) -> View:
-    """A person for the switcher and for completion."""
     return {"id": person.id, "name": person.name, "admin": person.is_admin}
 
 
 def channel_view(channel: Channel) -> View:
-    """A channel. Direct messages are always with Parley; whose they are is known to the page."""
+    """A channel. A tab gets its own person's direct messages only, so they need no owner."""
     return {"id": channel.id, "kind": channel.kind, "name": channel.name}
 
 
 def upload_view(upload: Upload) -> View:
-    """A file; a picture has its size in pixels, so that the page can leave room for it."""
+    """A file; a picture's size in pixels lets the page reserve room for it."""
     return {
         "id": upload.id,
         "name": upload.name,
@@ -45,7 +49,7 @@ def upload_view(upload: Upload) -> View:
 
 
 def post_view(post: Post, live_text: str | None = None, ahead: int = 0) -> View:
-    """A message. `live_text` is what a running reply has so far, newer than what is stored."""
+    """A message. `live_text`: a running reply's text so far, newer than the stored one."""
     text = post.text if live_text is None else live_text
     view: View = {
         "id": post.id,
@@ -77,7 +81,7 @@ def _reply_view(reply: Reply, ahead: int) -> View:
 
 
 def summary_view(channel_id: int, summary: Summary) -> View:
-    """What a root shows of its thread."""
+    """A thread, as shown below its root message."""
     last = summary.last
     return {
         "root": summary.root,
@@ -103,14 +107,13 @@ def _is_running(post: Post) -> bool:
 def _excerpt(post: Post) -> str:
     text = " ".join(re.sub(r"[*_`#>|~]+", "", post.text).split())
     if not text and post.uploads:
-        return "sent a picture"
+        is_file = all(upload.content_type == DOCUMENT for upload in post.uploads)
+        return texts.SENT_FILE if is_file else texts.SENT_PICTURE
     if not text and post.reply is not None:
-        return {ReplyState.FAILED: "could not answer", ReplyState.STOPPED: "was stopped"}.get(
-            post.reply.state, ""
-        )
+        return _WITHOUT_TEXT.get(post.reply.state, "")
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1].rstrip() + "…"
 
 
 def notice_view(reply: CommandReply) -> View:
-    """An answer for the one who asked only."""
+    """An answer that only the asker sees."""
     return {"text": reply.text, "ok": reply.ok}

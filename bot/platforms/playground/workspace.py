@@ -1,7 +1,7 @@
-"""The workspace: every change is written down and told to the tabs in one and the same order.
+"""The workspace: every change is stored and published to the tabs in the same order.
 
-A tab that asks for a channel gets its page in the same ordered line as the events that follow,
-made under the same lock as every change: nothing is missed between the two, nothing comes twice.
+A page that a tab requests is built under the lock of all changes and queued like the events, so a
+tab misses nothing between the page and the events after it, and gets nothing twice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.hub import Connection, Event, Hub
 from bot.platforms.playground.people import BOT, Person
 from bot.platforms.playground.ports import WorkspaceStore
@@ -32,12 +33,12 @@ Greeting = Callable[[Person], Awaitable[Event]]
 
 @dataclass(slots=True)
 class Running:
-    """A reply that is being written: its text so far, ahead of what is stored."""
+    """A reply that is being written: its text so far, newer than the stored one."""
 
     post: Post
     audience: str | None
     text: str = ""
-    length: int = 0  # of the text, in UTF-16 units as the page counts
+    length: int = 0  # of the text, in UTF-16 units, as browsers count
     ahead: int = 0
 
 
@@ -56,14 +57,13 @@ class Workspace:
     # --- channels
 
     async def visible_channels(self, person: Person) -> list[Channel]:
-        """What a person has in the sidebar."""
         return [c for c in await self.store.channels() if c.visible_to(person.id)]
 
     async def channel(self, channel_id: int, person: Person) -> Channel:
         """A channel that the person may see. Raises Refused (404)."""
         channel = await self.store.channel(channel_id)
         if channel is None or not channel.visible_to(person.id):
-            raise Refused(404, "There is no such channel.")
+            raise Refused(404, texts.NO_CHANNEL)
         return channel
 
     async def add_channel(self, name: str) -> Channel:
@@ -72,28 +72,28 @@ class Workspace:
             try:
                 channel = await self.store.add_channel(name)
             except NameTaken:
-                raise Refused(409, f"There is a channel #{name} already.") from None
+                raise Refused(409, texts.channel_name_taken(name)) from None
             self._hub.publish({"type": "channel", "channel": channel_view(channel)})
             return channel
 
     async def rename_channel(self, channel: Channel, name: str) -> Channel:
         """Rename a channel. Raises Refused (400 for direct messages, 404, 409)."""
         if channel.kind != "channel":
-            raise Refused(400, "Direct messages can't be renamed.")
+            raise Refused(400, texts.DM_NAME)
         async with self._lock:
             try:
                 renamed = await self.store.rename_channel(channel.id, name)
             except NameTaken:
-                raise Refused(409, f"There is a channel #{name} already.") from None
+                raise Refused(409, texts.channel_name_taken(name)) from None
             if renamed is None:
-                raise Refused(404, "There is no such channel.")
+                raise Refused(404, texts.NO_CHANNEL)
             self._hub.publish({"type": "channel", "channel": channel_view(renamed)})
             return renamed
 
     # --- reading
 
     async def admit(self, connection: Connection, greeting: Greeting) -> None:
-        """Let a tab in: its greeting first, then every event from the very next on.
+        """Let a tab in: its greeting first, then every event after it.
 
         Raises:
             Refused: 503, when there are too many tabs.
@@ -103,7 +103,7 @@ class Workspace:
             self._hub.add(connection)
 
     async def send_page(self, connection: Connection, channel_id: int, before: int | None) -> None:
-        """Line up a page of a channel's messages for one tab."""
+        """Queue a page of a channel's messages for one tab. Raises Refused (404)."""
         channel = await self.channel(channel_id, connection.person)
         async with self._lock:
             posts = await self.store.page(channel.id, before, PAGE_SIZE + 1)
@@ -121,7 +121,7 @@ class Workspace:
             )
 
     async def send_thread(self, connection: Connection, root_id: int) -> None:
-        """Line up a whole thread, root first, for one tab. Raises Refused (404)."""
+        """Queue a whole thread, root first, for one tab. Raises Refused (404)."""
         root = await self.post(root_id, connection.person)
         async with self._lock:
             replies = await self.store.thread(root.id)
@@ -141,7 +141,7 @@ class Workspace:
             channel = await self.store.channel(post.channel_id)
             if channel is not None and channel.visible_to(person.id):
                 return post
-        raise Refused(404, "There is no such message.")
+        raise Refused(404, texts.NO_MESSAGE)
 
     # --- messages
 
@@ -153,23 +153,22 @@ class Workspace:
         text: str,
         uploads: Sequence[int] = (),
     ) -> Post:
-        """Write a message down and show it."""
         async with self._lock:
             post = await self.store.add_post(channel.id, thread, author, text, uploads)
-            await self._show(post, channel.audience, new=True)
+            await self._publish_post(post, channel.audience, new=True)
             return post
 
     async def edit_post(self, post: Post, text: str) -> Post:
-        """Another text for a message. Raises Refused (404) when it is gone."""
+        """Replace a message's text. Raises Refused (404) if it was deleted."""
         async with self._lock:
             edited = await self.store.edit_post(post.id, text)
             if edited is None:
-                raise Refused(404, "There is no such message.")
-            await self._show(edited, await self._audience(edited))
+                raise Refused(404, texts.NO_MESSAGE)
+            await self._publish_post(edited, await self._audience(edited))
             return edited
 
     async def remove_post(self, post: Post) -> None:
-        """Delete a message; a root that others replied to stays as an empty shell."""
+        """Delete a message; a root that others replied to stays as a placeholder."""
         async with self._lock:
             await self._remove(post)
 
@@ -178,23 +177,22 @@ class Workspace:
     async def begin_reply(
         self, channel: Channel, thread: int | None, reply: Reply, instead_of: Post | None
     ) -> Post:
-        """Show that a reply is coming: a new post, or the old one emptied."""
+        """Show that a reply is coming: in a new post, or in the emptied old one."""
         async with self._lock:
             old = instead_of and await self.store.save_reply(instead_of.id, "", reply)
             post = old or await self.store.add_post(channel.id, thread, BOT.id, "", (), reply)
             self._running[post.id] = Running(post, channel.audience)
             self._on_reply()
-            await self._show(post, channel.audience, new=old is None)
+            await self._publish_post(post, channel.audience, new=old is None)
             return post
 
     def set_ahead(self, post_id: int, ahead: int) -> None:
-        """Tell how many others are served before this reply."""
         if (running := self._running.get(post_id)) and running.ahead != ahead:
             running.ahead = ahead
             self._publish({"type": "message", "message": self._view(running.post)}, running)
 
     def grow_reply(self, post_id: int, delta: str) -> str:
-        """Append to a reply and show it. Returns the whole text so far."""
+        """Append to a reply. Returns its text so far."""
         running = self._running.get(post_id)
         if running is None:
             return ""
@@ -205,25 +203,22 @@ class Workspace:
         return running.text
 
     async def empty_reply(self, post_id: int, reply: Reply) -> None:
-        """Writing begins again from nothing."""
         async with self._lock:
             running = self._running.get(post_id)
             post = await self.store.save_reply(post_id, "", reply)
             if running is None or post is None:
                 return
             running.post, running.text, running.length = post, "", 0
-            await self._show(post, running.audience)
+            await self._publish_post(post, running.audience)
 
     async def end_reply(self, post_id: int, text: str, reply: Reply) -> None:
-        """The final text and state of a reply."""
         async with self._lock:
             post = await self.store.save_reply(post_id, text, reply)
             self._running.pop(post_id, None)
             if post is not None:
-                await self._show(post, await self._audience(post))
+                await self._publish_post(post, await self._audience(post))
 
     async def withdraw_reply(self, post_id: int) -> None:
-        """Take a reply back."""
         async with self._lock:
             self._running.pop(post_id, None)
             if post := await self.store.post(post_id):
@@ -244,8 +239,8 @@ class Workspace:
         channel = await self.store.channel(post.channel_id)
         return channel.audience if channel else None
 
-    async def _show(self, post: Post, audience: str | None, *, new: bool = False) -> None:
-        """Publish a post as it is now, and its thread's summary where it is a reply."""
+    async def _publish_post(self, post: Post, audience: str | None, *, new: bool = False) -> None:
+        """Publish a post as it is now, and its thread's summary if it is in one."""
         summary = await self._summary(post.thread)
         self._hub.publish({"type": "message", "message": self._view(post), "new": new}, audience)
         if summary is not None:
@@ -260,11 +255,11 @@ class Workspace:
 
     async def _remove(self, post: Post) -> None:
         audience = await self._audience(post)
-        gone = await self.store.remove_post(post.id)
-        if post.id not in gone and (shell := await self.store.post(post.id)):
-            await self._show(shell, audience)
-        summary = None if post.thread in gone else await self._summary(post.thread)
-        for post_id in gone:
+        removed_ids = await self.store.remove_post(post.id)
+        if post.id not in removed_ids and (placeholder := await self.store.post(post.id)):
+            await self._publish_post(placeholder, audience)
+        summary = None if post.thread in removed_ids else await self._summary(post.thread)
+        for post_id in removed_ids:
             self._running.pop(post_id, None)
             self._hub.publish(
                 {
