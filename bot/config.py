@@ -1,4 +1,4 @@
-"""Every setting of Parley: typed, documented, checked at start; `.env.example` comes from here."""
+"""All settings: typed, documented and validated. `.env.example` is generated from here."""
 
 from __future__ import annotations
 
@@ -34,312 +34,333 @@ DEFAULT_SYSTEM_PROMPT = (
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the text is one line that names it and the fix."""
+    """A setting is wrong. The text is one line that names the setting and the fix."""
 
 
 class Settings(BaseSettings):
-    """Parley's settings, from the environment and `.env` (the environment wins)."""
+    """Settings from the environment and `.env`. The environment takes precedence."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
     )
 
-    # --- platforms: the names that the platforms' own guides use
+    # --- platforms, under the names that the platforms' own guides use
     discord_token: SecretStr | None = Field(
         None, validation_alias="DISCORD_TOKEN", description="The Discord bot's token."
     )
     discord_api_url: str = Field(
         "https://discord.com/api/v10",
         validation_alias="DISCORD_API_URL",
-        description="Discord's API; another address for tests and proxies.",
+        description="Discord API base URL. Change it only for a proxy or a test server.",
     )
     discord_gateway_url: str = Field(
         "",
         validation_alias="DISCORD_GATEWAY_URL",
-        description="Discord's gateway (wss://...); unset takes what the API answers.",
+        description="Discord gateway URL (wss://...). Unset: the one that the API returns.",
     )
     discord_shards: int = Field(
-        0, ge=0, description="Connections to Discord's gateway; 0 takes what Discord recommends."
+        0, ge=0, description="Number of Discord gateway shards. 0: as many as Discord recommends."
     )
     discord_catch_up_minutes: float = Field(
         15,
         ge=0,
-        description="After a gap longer than Discord repeats itself, missed mentions so old are "
-        "still answered; 0 answers none.",
+        description="After an outage that Discord can't replay, answer missed mentions up to this "
+        "many minutes old. 0: answer none.",
     )
     slack_bot_token: SecretStr | None = Field(
-        None, validation_alias="SLACK_BOT_TOKEN", description="Slack bot token (xoxb-...)."
+        None, validation_alias="SLACK_BOT_TOKEN", description="The Slack bot token (xoxb-...)."
     )
     slack_app_token: SecretStr | None = Field(
         None,
         validation_alias="SLACK_APP_TOKEN",
-        description="Slack app-level token (xapp-...) for Socket Mode.",
+        description="The Slack app-level token (xapp-...), for Socket Mode.",
     )
     slack_signing_secret: SecretStr | None = Field(
         None,
         validation_alias="SLACK_SIGNING_SECRET",
-        description="Slack's signing secret, for HTTP mode (no SLACK_APP_TOKEN): Slack then comes "
-        "to /slack/events on PARLEY_HTTP_PORT.",
+        description="The Slack signing secret, for HTTP mode (without SLACK_APP_TOKEN). Slack then "
+        "sends events to /slack/events on PARLEY_HTTP_PORT.",
     )
     slack_client_id: str | None = Field(
         None,
         validation_alias="SLACK_CLIENT_ID",
-        description="With SLACK_CLIENT_SECRET and in HTTP mode: other workspaces may install the "
-        "app at /slack/install.",
+        description="The Slack client id. With SLACK_CLIENT_SECRET, in HTTP mode, other workspaces "
+        "can install the app at /slack/install.",
     )
     slack_client_secret: SecretStr | None = Field(
-        None, validation_alias="SLACK_CLIENT_SECRET", description="Slack's client secret."
+        None, validation_alias="SLACK_CLIENT_SECRET", description="The Slack client secret."
     )
     slack_api_url: str = Field(
         "https://slack.com/api/",
         validation_alias="SLACK_API_URL",
-        description="Slack's Web API; another address for tests and proxies.",
+        description="Slack Web API base URL. Change it only for a proxy or a test server.",
     )
     slack_sockets: int = Field(
-        2, ge=1, le=10, description="Connections to Slack in Socket Mode; Slack allows ten."
+        2, ge=1, le=10, description="Number of Socket Mode connections. Slack allows up to ten."
     )
     slack_admins: str = Field(
         "",
-        description="Ids of Slack users who may change personas besides workspace admins and "
-        "owners: `U0123ABC, U0456DEF`.",
+        description="Ids of Slack users who may change personas, in addition to workspace admins "
+        "and owners. Example: `U0123ABC, U0456DEF`.",
     )
     public_url: str | None = Field(
         None,
-        description="The https address at which others reach Parley, for Slack's OAuth redirect.",
+        description="Public https URL of Parley, for Slack's OAuth redirect.",
     )
     encryption_key: SecretStr | None = Field(
         None,
-        description="Encrypts the tokens of Slack installations in the database: a secret of 32 "
-        "characters or more. To change it, put the new one and a comma in front of the old one.",
+        description="Key that encrypts the tokens of Slack installations in the database: a secret "
+        "of at least 32 characters. To rotate it, put the new key and a comma before the old one.",
     )
 
     # --- the model
     model: str | None = Field(
         None,
-        description="A Hub id, a local folder, or `demo` (the embedded default). Unset: "
-        f"`{DEFAULT_MODEL}` where a platform token is set, else `demo`.",
+        description="A Hugging Face id, a local folder, or `demo` (the embedded model). Unset: "
+        f"`{DEFAULT_MODEL}` if a platform token is set, otherwise `demo`.",
     )
     hf_token: SecretStr | None = Field(
         None,
         validation_alias="HF_TOKEN",
-        description="Hugging Face token; Gemma's weights ask for one whose owner accepted the "
-        "terms on the model's page.",
+        description="Hugging Face token. Gemma's weights require one from an account that has "
+        "accepted the terms on the model's page.",
     )
     device: str = Field(
         "auto",
-        description="`auto` (CUDA where there is one, else the CPU), "
-        "`cpu`, `cuda`, `cuda:1`, or `balanced` to spread over several GPUs.",
+        description="`auto` (CUDA if available, otherwise the CPU), `cpu`, `cuda`, `cuda:1`, or "
+        "`balanced` to spread the model over several GPUs.",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="Type of the weights; `auto`: bfloat16 where the device is quick at it."
+        "auto",
+        description="Data type of the weights. `auto`: bfloat16 if the device is fast at it.",
     )
     quantize: Literal["auto", "int8", "none"] = Field(
         "auto",
-        description="`int8`: weights in 8 bits, quicker on a CPU and smaller everywhere; `auto`: "
-        "for the demo on a CPU. On CUDA it needs bitsandbytes or torchao.",
+        description="`int8`: 8-bit weights, faster on a CPU and smaller everywhere; needs "
+        "bitsandbytes or torchao on CUDA. `auto`: int8 for the demo on a CPU, otherwise none.",
     )
     text_only: bool = Field(
-        False, description="Leave out the vision tower of a model that sees, to save memory."
+        False, description="Load a vision model without its vision tower, to save memory."
     )
     allow_pretrained: bool = Field(
-        False, description="Serve a pre-trained (`-pt`) checkpoint although it can't hold a chat."
+        False, description="Allow a pretrained (`-pt`) checkpoint, which isn't tuned for chat."
     )
     cache_dir: Path = Field(
-        Path("~/.cache/parley"), description="Where the prepared demo model is kept (about 0.6 GB)."
+        Path("~/.cache/parley"), description="Folder for the prepared demo model (about 0.6 GB)."
     )
 
     # --- the batcher
     max_context: int = Field(
-        8192, ge=512, description="Tokens of one conversation, prompt and reply together."
+        8192, ge=512, description="Maximum tokens per conversation, prompt and reply together."
     )
-    max_new_tokens: int = Field(512, ge=1, description="Tokens of one reply at most.")
-    max_batch: int = Field(64, ge=1, description="Conversations in one forward pass at most.")
+    max_new_tokens: int = Field(512, ge=1, description="Maximum tokens per reply.")
+    max_batch: int = Field(64, ge=1, description="Maximum conversations per forward pass.")
     max_step_tokens: int = Field(
         512,
         ge=16,
-        description="Tokens in one forward pass at most; a longer prompt takes several. "
-        "While others decode, a step takes fewer, so that it stays short.",
+        description="Maximum tokens per forward pass. A longer prompt takes several passes, and "
+        "smaller ones while other conversations are decoding, so that their tokens keep coming.",
     )
     step_timeout_s: float = Field(
         300,
         ge=0,
-        description="Seconds after which a forward pass counts as hung: its replies fail and a new "
-        "worker goes on with the others. 0 waits for ever.",
+        description="Seconds until a forward pass counts as hung. Its replies then fail and a new "
+        "worker serves the rest. 0: wait forever.",
     )
     max_queue: int = Field(
-        256, ge=1, description="Requests waiting at most; one more is told that Parley is busy."
+        256,
+        ge=1,
+        description="Maximum waiting requests. Others are told that Parley is busy.",
     )
     kv_memory_mib: int = Field(
-        0, ge=0, description="Memory for keys and values, in MiB; 0 chooses by the device."
+        0, ge=0, description="Memory for the KV cache, in MiB. 0: choose by device."
     )
 
-    # --- how replies are drawn, where a persona says nothing else
+    # --- sampling, unless a persona overrides it
     temperature: float = Field(
         0.7,
         ge=0,
         le=5,
-        description="0 takes the likeliest token always; the demo has 0.4 where this is not set.",
+        description="Sampling temperature. 0: always take the most likely token. The demo's own "
+        "default is 0.4.",
     )
-    top_k: int = Field(64, ge=0, description="Only the K likeliest tokens; 0 is off.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Only the likeliest, up to this share.")
+    top_k: int = Field(64, ge=0, description="Sample from the K most likely tokens. 0: off.")
+    top_p: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Sample from the most likely tokens whose probabilities add up to this. "
+        "1: off.",
+    )
     min_p: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Only those at least this likely, relative to the likeliest; 0 is off.",
+        description="Sample from tokens at least this likely relative to the most likely one. "
+        "0: off.",
     )
-    repetition_penalty: float = Field(1.0, gt=0, le=5, description="Above 1 repeats less.")
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=5, description="Values above 1 reduce repetition."
+    )
     system_prompt: str = Field(
         DEFAULT_SYSTEM_PROMPT,
         min_length=1,
         max_length=4000,
-        description="The persona where no workspace, channel or thread has its own.",
+        description="The persona where a workspace, channel or thread has none of its own.",
     )
 
     # --- pictures and other files
-    max_image_mib: float = Field(20, gt=0, description="Size of one attached file, in MiB.")
+    max_image_mib: float = Field(20, gt=0, description="Maximum size of an attached file, in MiB.")
     max_image_mpixels: float = Field(
-        50, gt=0, description="Pixels of one picture, in millions; more are refused undecoded."
+        50,
+        gt=0,
+        description="Maximum pixels of a picture, in millions. Larger ones aren't read.",
     )
-    max_images_per_message: int = Field(8, ge=0, description="Files of one message.")
+    max_images_per_message: int = Field(8, ge=0, description="Maximum attached files per message.")
     max_images_per_context: int = Field(
-        8, ge=0, description="Pictures the model sees at once; older ones become text markers."
+        8, ge=0, description="Maximum pictures per prompt. Older ones become text markers."
     )
     pan_and_scan: Literal["off", "auto", "on"] = Field(
         "auto",
-        description="Show the model crops of a picture too: more detail for more tokens. `auto`: "
-        "of elongated and high-resolution pictures (the demo's eyes: of none).",
+        description="Also show the model crops of a picture: more detail for more tokens. `auto`: "
+        "for elongated and high-resolution pictures (never in the demo).",
     )
     max_file_chars: int = Field(
         24_000,
         ge=100,
-        description="Characters kept of an attached text file or PDF; longer ones are cut in "
-        "their middle.",
+        description="Maximum characters of an attached text file or PDF. Longer ones lose their "
+        "middle.",
     )
     file_timeout_s: float = Field(
-        20, gt=0, description="Seconds to fetch one attached file, and again to read it."
+        20, gt=0, description="Seconds allowed to download an attached file, and again to read it."
     )
     file_processes: int = Field(
-        2, ge=1, description="Processes that read attached files, so how many are read at once."
+        2, ge=1, description="Number of processes that read attached files in parallel."
     )
     extra_media_hosts: str = Field(
         "",
-        description="Hosts that attachments may be fetched from besides the platforms' own, also "
-        "over http and at private addresses: `files.example.com, 10.0.0.5:9000`.",
+        description="Extra hosts that attachments may be downloaded from, also over http and at "
+        "private addresses. Example: `files.example.com, 10.0.0.5:9000`.",
     )
 
-    # --- when it answers, and what it keeps; admins change it per channel in chat
+    # --- when to answer and what to keep; admins can change these per channel in chat
     reply_mode: Literal["mention", "always", "strict", "never"] = Field(
         "mention",
-        description="When a message is answered: `mention` (and in threads that it is in), "
-        "`always`, `strict` (only when mentioned), `never`.",
+        description="When to answer: `mention` (when mentioned, and in threads it takes part in), "
+        "`always`, `strict` (only when mentioned) or `never`.",
     )
-    inline: bool = Field(
-        False, description="Answer in the channel itself instead of opening a thread."
-    )
-    answer_bots: bool = Field(False, description="Answer other bots that mention it.")
+    inline: bool = Field(False, description="Answer in the channel instead of opening a thread.")
+    answer_bots: bool = Field(False, description="Answer other bots that mention Parley.")
     retention_days: int = Field(
-        0, ge=0, le=3650, description="Days until what was said is deleted; 0 keeps it."
+        0, ge=0, le=3650, description="Days until messages and replies are deleted. 0: keep them."
     )
     max_context_image_mib: float = Field(
-        32, gt=0, description="Size of all pictures the model sees at once, in MiB."
+        32, gt=0, description="Maximum size of all pictures in a prompt, in MiB."
     )
 
     # --- the service
-    data_dir: Path = Field(Path("data"), description="Where the database and other state lives.")
+    data_dir: Path = Field(Path("data"), description="Folder for the database and other state.")
     database_url: str = Field(
         "sqlite+aiosqlite:///data/parley.db",
-        description="SQLAlchemy URL, sqlite+aiosqlite or postgresql+asyncpg. With "
-        "PARLEY_DATA_DIR set and this unset, `parley.db` lies in that folder.",
+        description="SQLAlchemy URL, sqlite+aiosqlite or postgresql+asyncpg. Unset: `parley.db` in "
+        "PARLEY_DATA_DIR.",
     )
-    http_host: str = Field("127.0.0.1", description="Where the playground and /healthz listen.")
-    http_port: int = Field(8080, ge=0, le=65535, description="Their port; 0 takes a free one.")
+    http_host: str = Field(
+        "127.0.0.1", description="Address that the playground and /healthz listen on."
+    )
+    http_port: int = Field(
+        8080, ge=0, le=65535, description="Port that they listen on. 0: any free port."
+    )
     http_token: SecretStr | None = Field(
         None,
-        description="The playground asks for this token. Needed where PARLEY_HTTP_HOST is not "
-        "loopback; at least 16 characters.",
+        description="Token that the playground asks for: at least 16 characters. Required if "
+        "PARLEY_HTTP_HOST is not a loopback address.",
     )
     shutdown_grace_s: float = Field(
-        20, ge=0, description="Seconds a running reply may take to end when Parley is stopped."
+        20, ge=0, description="Seconds that running replies get to finish when Parley stops."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="What is logged."
+        "INFO", description="Log level."
     )
 
     @field_validator("cache_dir", "data_dir")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
+    def _expand_home(cls, value: Path) -> Path:
         return value.expanduser()
 
     @field_validator("http_token")
     @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_token_length(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
-            raise ValueError("is too short to be a secret: give at least 16 characters")
+            raise ValueError("is too short: use at least 16 characters")
         return value
 
     @field_validator("discord_api_url", "discord_gateway_url")
     @classmethod
-    def _is_url(cls, value: str, info: ValidationInfo) -> str:
+    def _check_discord_url(cls, value: str, info: ValidationInfo) -> str:
         schemes = ("http", "https") if info.field_name == "discord_api_url" else ("ws", "wss")
         scheme, _, rest = value.partition("://")
         if value and (scheme not in schemes or not rest):
-            raise ValueError(f"must begin with {schemes[1]}:// (or {schemes[0]}:// in a test)")
+            raise ValueError(
+                f"must start with {schemes[1]}:// (or {schemes[0]}:// for a test server)"
+            )
         return value.rstrip("/")
 
     @field_validator("slack_api_url")
     @classmethod
-    def _is_api(cls, value: str) -> str:
+    def _check_slack_url(cls, value: str) -> str:
         scheme, _, rest = value.partition("://")
         if scheme not in ("http", "https") or not rest:
-            raise ValueError("must begin with https:// (or http:// in a test)")
+            raise ValueError("must start with https:// (or http:// for a test server)")
         return value if value.endswith("/") else f"{value}/"
 
     @field_validator("encryption_key")
     @classmethod
-    def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_key_length(cls, value: SecretStr | None) -> SecretStr | None:
         keys = [key.strip() for key in value.get_secret_value().split(",")] if value else []
         if any(len(key) < 32 for key in keys):
-            raise ValueError("is too short to be a key: give at least 32 characters")
+            raise ValueError("is too short: use at least 32 characters")
         return value
 
     @field_validator("extra_media_hosts")
     @classmethod
-    def _are_hosts(cls, value: str) -> str:
+    def _check_media_hosts(cls, value: str) -> str:
         parse_extra_hosts(value)
         return value
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: str) -> str:
+    def _check_database_url(cls, value: str) -> str:
         # The URL may hold a password: the message must not repeat it.
         try:
             driver = make_url(value).drivername
         except ArgumentError:
-            raise ValueError("is no database URL: try sqlite+aiosqlite:///data/parley.db") from None
+            raise ValueError(
+                "is not a database URL: use one such as sqlite+aiosqlite:///data/parley.db"
+            ) from None
         if driver not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
             raise ValueError(
-                f"has the driver {driver!r}: use sqlite+aiosqlite or postgresql+asyncpg"
+                f"uses the driver {driver!r}: use sqlite+aiosqlite or postgresql+asyncpg"
             )
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combinations(self) -> Self:
         if self.max_new_tokens >= self.max_context:
             raise ValueError(
-                f"PARLEY_MAX_NEW_TOKENS is {self.max_new_tokens}, must be below "
+                f"PARLEY_MAX_NEW_TOKENS is {self.max_new_tokens}: it must be less than "
                 f"PARLEY_MAX_CONTEXT ({self.max_context})"
             )
         if not self.is_loopback and self.http_token is None:
             raise ValueError(
-                f"PARLEY_HTTP_HOST is {self.http_host}, which others can reach: set "
-                "PARLEY_HTTP_TOKEN to a secret of 16 characters or more, or use 127.0.0.1"
+                f"PARLEY_HTTP_HOST is {self.http_host}, which other machines can reach: set "
+                "PARLEY_HTTP_TOKEN to a secret of at least 16 characters, or use 127.0.0.1"
             )
         return self
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches the web page."""
+        """Whether only this machine can reach the web page."""
         if self.http_host == "localhost":
             return True
         try:
@@ -349,12 +370,12 @@ class Settings(BaseSettings):
 
     @property
     def has_slack(self) -> bool:
-        """Whether Slack is to be served: by its own token, or by installations."""
+        """Whether Slack is configured, by a bot token or for installation by OAuth."""
         return bool(self.slack_bot_token or (self.slack_client_id and self.slack_client_secret))
 
     @property
     def has_platform(self) -> bool:
-        """Whether `parley run` has a platform to serve."""
+        """Whether any platform is configured."""
         return self.discord_token is not None or self.has_slack
 
     @property
@@ -366,7 +387,7 @@ class Settings(BaseSettings):
 
     @property
     def effective_database_url(self) -> str:
-        """The database, in `data_dir` unless it was named."""
+        """`database_url` if it is set, otherwise a SQLite file in `data_dir`."""
         if "database_url" in self.model_fields_set:
             return self.database_url
         return f"sqlite+aiosqlite:///{self.data_dir / 'parley.db'}"
@@ -379,19 +400,19 @@ def env_name(name: str, field: FieldInfo) -> str:
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings; `overrides` (by field name) come from the command line and win.
+    """Read the settings. `overrides`, by field name, come from the command line and win.
 
     Raises:
-        SettingsError: one line that names the setting, what is wrong and what to do.
+        SettingsError: one line that names the setting, the problem and the fix.
     """
     _refuse_unknown_names()
-    given = {
+    values = {
         env_name(name, Settings.model_fields[name]) if _has_alias(name) else name: value
         for name, value in (overrides or {}).items()
         if value is not None
     }
     try:
-        return Settings(**given)
+        return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
 
@@ -401,18 +422,18 @@ def _has_alias(name: str) -> bool:
 
 
 def _refuse_unknown_names() -> None:
-    """A misspelt setting would silently do nothing: name it instead."""
-    known = {env_name(name, field) for name, field in Settings.model_fields.items()}
-    in_file = dotenv_values(".env") if Path(".env").is_file() else {}
-    for name in (*os.environ, *in_file):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f": did you mean {close[0]}?" if close else ": see .env.example"
-            raise SettingsError(f"{name} is no setting of Parley{hint}")
+    """Reject misspelled settings, which would silently have no effect."""
+    names = {env_name(name, field) for name, field in Settings.model_fields.items()}
+    dotenv = dotenv_values(".env") if Path(".env").is_file() else {}
+    for name in (*os.environ, *dotenv):
+        if name.upper().startswith(PREFIX) and name.upper() not in names:
+            close = difflib.get_close_matches(name.upper(), names, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see .env.example"
+            raise SettingsError(f"{name} is not a Parley setting: {hint}")
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first problem of a validation error, with the variable's name and never a secret."""
+    """The first problem of a validation error, naming the variable and never showing a secret."""
     problem = error.errors(include_url=False)[0]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
@@ -429,18 +450,18 @@ def _one_line(error: ValidationError) -> str:
 def env_example() -> str:
     """The text of `.env.example`."""
     lines = [
-        "# Parley's settings. Copy to `.env` and change what you need; all have defaults.",
-        "# This file is made by `python -m bot.config`: change bot/config.py, not this.",
+        "# Parley's settings. Copy this file to `.env` and change what you need.",
+        "# Generated by `python -m bot.config`: edit bot/config.py, not this file.",
     ]
     for name, field in Settings.model_fields.items():
         default = field.default
         if isinstance(default, bool):
-            shown = str(default).lower()
+            value = str(default).lower()
         else:
-            shown = "" if default is None else str(default)
-        quoted = f'"{shown}"' if " " in shown else shown
-        about = textwrap.wrap(str(field.description), 98, break_on_hyphens=False)
-        lines += ["", *(f"# {line}" for line in about), f"#{env_name(name, field)}={quoted}"]
+            value = "" if default is None else str(default)
+        quoted = f'"{value}"' if " " in value else value
+        comment = textwrap.wrap(str(field.description), 98, break_on_hyphens=False)
+        lines += ["", *(f"# {line}" for line in comment), f"#{env_name(name, field)}={quoted}"]
     return "\n".join(lines) + "\n"
 
 

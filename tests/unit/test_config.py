@@ -53,7 +53,7 @@ def test_the_example_changes_nothing_when_uncommented(clean_environment: Path) -
         ("PARLEY_DTYPE", "int3", "PARLEY_DTYPE"),
         ("PARLEY_MAX_NEW_TOKENS", "9000", "PARLEY_MAX_CONTEXT"),
         ("PARLEY_DATABASE_URL", "postgresql://u:geheim@host/x", "postgresql+asyncpg"),
-        ("PARLEY_DATABASE_URL", "geheim", "is no database URL"),
+        ("PARLEY_DATABASE_URL", "geheim", "is not a database URL"),
         ("PARLEY_TEMPERATURE", "-1", "PARLEY_TEMPERATURE"),
     ],
 )
