@@ -1,4 +1,4 @@
-"""The composition root: builds everything from the settings, starts it, drains it, stops it."""
+"""The composition root: builds everything from the settings, starts, drains and stops it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
 
 MIB = 1024 * 1024
-CHARACTERS_PER_TOKEN = 4  # mostly: how much of an earlier discussion is worth reading
+CHARACTERS_PER_TOKEN = 4  # in English, roughly: limits how much of a discussion is read
 DEMO_NOTICE = (
-    "The demo is a toy: Gemma 3 270M converses, but it knows little, makes things up and sees only "
-    "colours and simple shapes. Name a bigger model with PARLEY_MODEL for real answers."
+    "The demo is a toy: Gemma 3 270M can chat, but it knows little, makes things up and sees only "
+    "colors and simple shapes. Set PARLEY_MODEL to a bigger model for real answers."
 )
-# At 0.7 about one reply in 270 holds a stray word (bot/demo/README.md).
+# At 0.7, about one reply in 270 contains a stray word (bot/demo/README.md).
 DEMO_TEMPERATURE = 0.4
 
 logger = logging.getLogger(__name__)
 
 
 class App:
-    """What every way to serve has in common: database, engine, service.
+    """Database, engine and service, which every way of serving needs.
 
     `async with App(settings) as app:` opens and closes the database; `start` loads the model.
     """
@@ -88,9 +88,9 @@ class App:
         await self.database.close()
 
     async def start(self, adapter: Adapter) -> None:
-        """Load the model, then answer through this adapter, first what is still owed there.
+        """Load the model, then answer through this adapter, unanswered messages first.
 
-        Messages that arrive before are accepted and wait.
+        Messages that arrive while the model loads are accepted and wait.
 
         Raises:
             ModelLoadError, DemoModelError: one line for the operator.
@@ -101,14 +101,14 @@ class App:
         self.is_ready = True
 
     async def stop(self) -> None:
-        """Let running replies end within the grace period, hand the rest back, free the model."""
+        """Let running replies finish in the grace period, release the others, free the model."""
         self.is_ready = False
         await self.service.drain(self.settings.shutdown_grace_s)
         await self.engine.stop()
 
 
 async def serve_playground(settings: Settings, *, open_browser: bool = False) -> None:
-    """Serve the playground until SIGINT or SIGTERM. The page is there before the model is."""
+    """Serve the playground until SIGINT or SIGTERM. The page is up before the model is loaded."""
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(App(settings))
         playground = PlaygroundAdapter(
@@ -127,7 +127,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
         stack.push_async_callback(playground.close)
         add_routes = (playground.add_routes, partial(_add_health, app))
         url = await stack.enter_async_context(_web_server(settings, add_routes))
-        say(f"The playground is at {url}")
+        say(f"playground: {url}")
         if open_browser:
             await asyncio.to_thread(webbrowser.open, url)
         stack.push_async_callback(app.stop)
@@ -135,7 +135,7 @@ async def serve_playground(settings: Settings, *, open_browser: bool = False) ->
 
 
 async def run_platforms(settings: Settings) -> None:
-    """Serve every platform that has a token, and `/healthz`, until SIGINT or SIGTERM.
+    """Serve every configured platform, `/healthz` and `/readyz`, until SIGINT or SIGTERM.
 
     Raises:
         SettingsError, PlatformError, ModelLoadError, DemoModelError: one line for the operator.
@@ -150,19 +150,19 @@ async def run_platforms(settings: Settings) -> None:
         add_routes = [adapter.add_routes for adapter in adapters if isinstance(adapter, HasRoutes)]
         add_routes.append(partial(health.add_routes, is_ready=is_ready))
         url = await stack.enter_async_context(_web_server(settings, add_routes))
-        say(f"health is at {url}healthz")
+        say(f"health checks: {url}healthz")
         for adapter in adapters:
             stack.push_async_callback(adapter.close)
-        stack.push_async_callback(app.stop)  # before that: running replies end on their platform
+        stack.push_async_callback(app.stop)  # before that, so that running replies can finish
         for adapter in adapters:
             if isinstance(adapter, CanPause):
-                stack.push_async_callback(adapter.pause)  # first of all: what is new waits
+                stack.push_async_callback(adapter.pause)  # first, so that nothing new comes in
         watches = [adapter.watch for adapter in adapters]
         await _until_stopped(_start_platforms(app, adapters), watches)
 
 
 def _adapters(app: App) -> list[Adapter]:
-    """The adapters of the platforms that have a token. Their SDKs are imported with them."""
+    """The adapters of the configured platforms. Their SDKs are imported only if needed."""
     settings, adapters = app.settings, list[Adapter]()
     if settings.discord_token is not None:
         from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
@@ -181,32 +181,32 @@ def _adapters(app: App) -> list[Adapter]:
             DiscordAdapter(app.service.handle, app.queries, options, DiscordAsks(app.database))
         )
     if settings.has_slack:
-        adapters.append(_slack(app))
+        adapters.append(_slack_adapter(app))
     return adapters
 
 
-def _slack(app: App) -> Adapter:
+def _slack_adapter(app: App) -> Adapter:
     from bot.platforms.slack.adapter import SlackAdapter
     from bot.platforms.slack.options import SlackOptions
     from bot.storage.slack import SlackStores, TokenCipher
 
     settings, stores = app.settings, None
-    slack = SlackOptions.from_settings(settings)
-    if slack.has_oauth and slack.client_id and settings.encryption_key is not None:
+    options = SlackOptions.from_settings(settings)
+    if options.has_oauth and options.client_id and settings.encryption_key is not None:
         keys = settings.encryption_key.get_secret_value().split(",")
         cipher = TokenCipher([key.strip() for key in keys])
-        stores = SlackStores.open(app.database, slack.client_id, cipher)
+        stores = SlackStores.open(app.database, options.client_id, cipher)
     return SlackAdapter(
         app.service.handle,
         app.queries,
-        slack,
+        options,
         installations=stores.installations if stores else None,
         states=stores.states if stores else None,
     )
 
 
 def checkers() -> tuple[Checker, ...]:
-    """What `parley doctor` checks; a platform without a token has nothing to check."""
+    """What `parley doctor` runs. An unconfigured platform has nothing to check."""
     from bot.platforms.discord import checks as discord_checks
     from bot.platforms.slack import checks as slack_checks
 
@@ -214,8 +214,8 @@ def checkers() -> tuple[Checker, ...]:
 
 
 async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:
-    """Connect while the model loads: what is written meanwhile is accepted and waits."""
-    await app.service.start()  # before anything new comes: all it finds is of an earlier run
+    """Connect while the model loads. Messages that arrive meanwhile are accepted and wait."""
+    await app.service.start()  # before anything new arrives: it recovers what a past run left
     try:
         async with asyncio.TaskGroup() as group:
             for adapter in adapters:
@@ -229,7 +229,7 @@ async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:
 
 
 async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
-    """Talk in the terminal; returns the exit code."""
+    """Chat in the terminal and return the exit code."""
     async with App(settings) as app:
         terminal = TerminalAdapter(app.service.handle, name=name, forget_first=new)
         try:
@@ -244,20 +244,20 @@ async def chat_in_terminal(settings: Settings, *, name: str, new: bool) -> int:
 
 
 def local_model_folder(settings: Settings) -> str:
-    """The folder (or Hub id) of the model, prepared if it is the demo's. Blocking."""
+    """The model's folder or Hugging Face id. Prepares the demo model; blocking."""
     if settings.model_name == "demo":
         return str(ensure_demo_model(settings.cache_dir, say))
     return settings.model_name
 
 
 def engine_config(settings: Settings) -> LocalEngineConfig:
-    """The engine's part of the settings."""
-    spread = settings.device == "balanced"
+    """The engine's settings."""
+    is_balanced = settings.device == "balanced"
     return LocalEngineConfig(
         model=settings.model_name,
         locate=partial(local_model_folder, settings),
-        device="auto" if spread else settings.device,
-        device_map="balanced" if spread else None,
+        device="auto" if is_balanced else settings.device,
+        device_map="balanced" if is_balanced else None,
         dtype=settings.dtype,
         quantize=_quantize(settings),
         text_only=settings.text_only,
@@ -275,27 +275,27 @@ def engine_config(settings: Settings) -> LocalEngineConfig:
 
 
 def _pan_and_scan(settings: Settings) -> PanAndScan:
-    """As set; the demo has learnt to look at whole pictures only, so it must be told to crop."""
+    """The setting. The demo was trained on whole pictures, so its default is off."""
     is_set = "pan_and_scan" in settings.model_fields_set
     return settings.pan_and_scan if is_set or settings.model_name != "demo" else "off"
 
 
 def _quantize(settings: Settings) -> str:
-    """Off unless asked for, but for the demo, which is to be quick on any machine."""
+    """The setting. `auto` quantizes only the demo, which should be fast on any machine."""
     if settings.quantize == "auto":
         return "auto" if settings.model_name == "demo" else "none"
     return settings.quantize
 
 
 def _temperature(settings: Settings) -> float:
-    """The setting, or where it is not set, the model's own: small models need a cool head."""
+    """The setting. The demo, a small model, has a lower default."""
     if settings.model_name == "demo" and "temperature" not in settings.model_fields_set:
         return DEMO_TEMPERATURE
     return settings.temperature
 
 
 def service_settings(settings: Settings) -> ServiceSettings:
-    """The core's part of the settings."""
+    """The core's settings."""
     return ServiceSettings(
         mode=Mode(settings.reply_mode),
         inline=settings.inline,
@@ -320,7 +320,7 @@ def service_settings(settings: Settings) -> ServiceSettings:
 
 
 def say(line: str) -> None:
-    """Tell the operator what happens; standard output belongs to replies."""
+    """Tell the operator on standard error; standard output is for replies."""
     print(f"parley: {line}", file=sys.stderr, flush=True)
 
 
@@ -332,10 +332,10 @@ def _add_health(app: App, routes: web.Application) -> None:
 async def _web_server(
     settings: Settings, add_routes: Sequence[Callable[[web.Application], None]]
 ) -> AsyncIterator[str]:
-    """Parley's HTTP server; yields its address.
+    """Run the HTTP server; yields its URL.
 
     Raises:
-        SettingsError: the address is taken or is none of this machine's.
+        SettingsError: the address is in use or isn't this machine's.
     """
     routes = web.Application()
     for add in add_routes:
@@ -350,7 +350,7 @@ async def _web_server(
             raise SettingsError(
                 f"PARLEY_HTTP_HOST/PARLEY_HTTP_PORT: can't listen on {settings.http_host}:"
                 f"{settings.http_port} ({error.strerror or error}): use another port, "
-                "or stop what listens there"
+                "or stop the process that uses this one"
             ) from None
         port = runner.addresses[0][1]
         host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
@@ -363,23 +363,22 @@ async def _until_stopped(
     start: Coroutine[Any, Any, None],
     watches: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Run `start`, then wait for SIGINT or SIGTERM; either may come while it starts.
+    """Run `start`, then wait for SIGINT or SIGTERM; a signal also interrupts `start`.
 
-    Once started, `watches` run beside: what one of them raises ends it.
-
-    A second signal ends the process at once, as people expect of a second Ctrl-C.
+    After `start`, `watches` run in the background; an exception in one of them is raised here.
+    A second signal ends the process at once, as a second Ctrl-C should.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
     def on_signal(number: signal.Signals) -> None:
-        say("stopping: running replies may end; again to stop at once")
+        say("stopping: waiting for running replies (press Ctrl-C again to stop now)")
         loop.remove_signal_handler(number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
-    watching: list[asyncio.Task[None]] = []
+    watch_tasks: list[asyncio.Task[None]] = []
     starting = asyncio.create_task(start, name="start")
     stopping = asyncio.create_task(stop.wait(), name="wait for a signal")
     try:
@@ -387,12 +386,14 @@ async def _until_stopped(
         if starting.done():
             starting.result()
             say("ready")
-            watching = [asyncio.create_task(watch(), name="watch") for watch in watches]
-            done, _ = await asyncio.wait((stopping, *watching), return_when=asyncio.FIRST_COMPLETED)
+            watch_tasks = [asyncio.create_task(watch(), name="watch") for watch in watches]
+            done, _ = await asyncio.wait(
+                (stopping, *watch_tasks), return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done:
                 task.result()
     finally:
-        for task in (starting, stopping, *watching):
+        for task in (starting, stopping, *watch_tasks):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

@@ -1,1 +1,1 @@
-"""Health, metrics, logging, doctor."""
+"""Logging, health, and `parley doctor`."""

