@@ -16,8 +16,8 @@ AVX2 = "+sse4.2,+popcnt,+cx16,+avx,+avx2,+fma,+bmi,+bmi2"
 AVX512 = AVX2 + ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,+avx512vnni"
 COUNT = """
 import re
-from bot.engine import kernels
-code = kernels.layers._library.get_asm_str()
+from bot.engine.cpu import layer_kernels
+code = layer_kernels.layers._library.get_asm_str()
 print(*(len(re.findall(name, code)) for name in {names}))
 """
 
@@ -58,7 +58,9 @@ def test_each_kind_of_cpu_gets_its_instructions(
 
 @pytest.mark.skipif(not has("avx512vnni"), reason="here all other tests run on AVX2 alone")
 def test_all_of_it_holds_with_avx2_alone(tmp_path: Path) -> None:
-    tests = [f"tests/unit/engine/test_{name}.py" for name in ("fused", "flash")]
+    tests = [
+        f"tests/unit/engine/cpu/test_{name}.py" for name in ("fused_model", "attention_kernel")
+    ]
     said = python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests,
         cpu="haswell", features=AVX2, cache=tmp_path,
