@@ -148,32 +148,32 @@ def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
     for number, piece in enumerate(pieces):
         reply = Reply(
             owner=str(number),
-            tokens=list(piece[:_CONTEXT]),
-            spans=(),
-            max_new=len(piece) - _CONTEXT,
-            table=worker.scheduler.blocks.table(),
-            prompt_length=_CONTEXT,
+            token_ids=list(piece[:_CONTEXT]),
+            image_spans=(),
+            max_new_tokens=len(piece) - _CONTEXT,
+            block_table=worker.scheduler.blocks.new_table(),
+            num_prompt_tokens=_CONTEXT,
         )
         todo[reply] = piece
-        worker.scheduler.add(reply)
+        worker.scheduler.add_sequence(reply)
     while todo:
-        chunks = worker.scheduler.schedule()
+        chunks = worker.scheduler.schedule_step()
         result = worker.runner.forward(chunks, _no_pictures)
         if result.broken:
             raise BenchFailed("loss: the model computed NaN or infinity")
-        worker.scheduler.settle(chunks)
+        worker.scheduler.commit_step(chunks)
         logits = result.logits.float()
         if result.scale is not None:
             logits = logits * result.scale
         chances = torch.log_softmax(logits, -1)
         for reply, row in zip(result.sequences, chances, strict=True):
             piece = todo[reply]
-            target = piece[len(reply.tokens)]
+            target = piece[len(reply.token_ids)]
             total -= float(row[target])
             count += 1
-            reply.tokens.append(target)
-            if len(reply.tokens) == len(piece):
-                worker.scheduler.remove(reply)
+            reply.token_ids.append(target)
+            if len(reply.token_ids) == len(piece):
+                worker.scheduler.remove_sequence(reply)
                 del todo[reply]
     return total / count, count
 

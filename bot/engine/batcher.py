@@ -35,7 +35,7 @@ from bot.engine.model.vision import Vision
 from bot.engine.prompt import Prompt
 from bot.engine.request import Request, refuse
 from bot.engine.schedule.scheduler import Scheduler
-from bot.engine.text.detokenizer import ReplyText
+from bot.engine.text.detokenizer import IncrementalDetokenizer
 from bot.engine.text.tokenizer import ChatTokenizer
 from bot.engine.watchdog import Watchdog
 from bot.engine.worker import Worker
@@ -107,7 +107,7 @@ class LocalEngine:
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Length in tokens of the prompt made of these messages."""
-        return len(self._now().tokenizer.prompt(messages).ids)
+        return len(self._now().tokenizer.build_prompt(messages).ids)
 
     def snapshot(self) -> Snapshot:
         """The batcher after its last step."""
@@ -124,7 +124,7 @@ class LocalEngine:
     ) -> AsyncIterator[StreamItem]:
         """Generate one reply; see `api.Engine.stream`."""
         running = self._now()
-        prompt = running.tokenizer.prompt(messages)
+        prompt = running.tokenizer.build_prompt(messages)
         limit = running.info.max_context - 1
         if len(prompt.ids) > limit:
             raise PromptTooLong(len(prompt.ids), limit)
@@ -169,7 +169,7 @@ class LocalEngine:
             params=sampling,
             owner=owner,
             conversation=conversation,
-            text=ReplyText(running.tokenizer, sampling.stop),
+            text=IncrementalDetokenizer(running.tokenizer, sampling.stop),
             sampler=Sampler(sampling, prompt.ids),
             loop=asyncio.get_running_loop(),
             queue=asyncio.Queue(),
@@ -189,7 +189,7 @@ class _Running:
         if size is not None:
             config = replace(config, block_size=size)
         blocks, max_context = build_blocks(config, loaded)
-        images = loaded.tokenizer.images
+        images = loaded.tokenizer.image_tokens
         self.info = loaded.info(max_context)
         self.tokenizer: ChatTokenizer = loaded.tokenizer
         self.vision: Vision | None = None
@@ -200,7 +200,7 @@ class _Running:
             loaded.text_model,
             loaded.head,
             blocks,
-            images.soft if images else None,
+            images.soft_id if images else None,
             int8=loaded.int8,
             paged=size is not None,
         )
@@ -211,7 +211,7 @@ class _Running:
             Scheduler(
                 blocks,
                 max_running=config.max_batch,
-                step_tokens=max(config.max_step_tokens, config.max_batch + 16),
+                max_step_tokens=max(config.max_step_tokens, config.max_batch + 16),
             ),
             runner,
             self.vision,

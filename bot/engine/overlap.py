@@ -43,9 +43,11 @@ def take_off(
     Returns:
         None if this can't be done with this step.
     """
-    if runner.graphs is None or any(chunk.count > 1 for chunk in chunks):
+    if runner.graphs is None or any(chunk.num_tokens > 1 for chunk in chunks):
         return None
-    if before is None and not all(chunk.samples for chunk in chunks):  # a prompt's, of one token
+    if before is None and not all(
+        chunk.samples_next_token for chunk in chunks
+    ):  # a prompt's, of one token
         return None
     if not all(sampler.draws_in_rows(runner.config.vocab_size) for sampler in samplers):
         return None
@@ -65,15 +67,18 @@ def following(scheduler: Scheduler, flight: Flight, max_context: int) -> list[Ch
     Empty if somebody else is to have a part in the next step, or there is no room for it.
     """
     running = set(scheduler.running)
-    if len(scheduler.line) or running - {chunk.sequence for chunk in flight.chunks}:
+    if len(scheduler.waiting) or running - {chunk.sequence for chunk in flight.chunks}:
         return []
     chunks: list[Chunk] = []
     for chunk in flight.chunks:
         sequence = chunk.sequence
-        ends = sequence.generated + 1 >= sequence.max_new or chunk.end + 1 >= max_context
+        ends = (
+            sequence.num_generated_tokens + 1 >= sequence.max_new_tokens
+            or chunk.end + 1 >= max_context
+        )
         if ends or sequence not in running:
             continue
-        if not scheduler.blocks.reserve(sequence.table, chunk.end + 1):
+        if not scheduler.blocks.allocate_blocks(sequence.block_table, chunk.end + 1):
             return []
         chunks.append(Chunk(sequence, chunk.end, 1))
     return chunks

@@ -23,7 +23,7 @@ from bot.engine.api import (
 from bot.engine.model.sampling import Sampler
 from bot.engine.prompt import Prompt
 from bot.engine.schedule.scheduler import Sequence
-from bot.engine.text.detokenizer import ReplyText
+from bot.engine.text.detokenizer import IncrementalDetokenizer
 
 Outcome = StreamItem | Exception
 
@@ -36,7 +36,7 @@ class Request:
     params: SamplingParams
     owner: str
     conversation: str
-    text: ReplyText
+    text: IncrementalDetokenizer
     sampler: Sampler
     loop: asyncio.AbstractEventLoop
     queue: asyncio.Queue[Outcome]
@@ -53,8 +53,8 @@ class Request:
     def take(self, token_id: int) -> Delta | None:
         """The sequence has one token more; what can be given out of it."""
         assert self.sequence is not None
-        self.sequence.tokens.append(token_id)
-        return self.text.push(token_id)
+        self.sequence.token_ids.append(token_id)
+        return self.text.push_token(token_id)
 
     def finish(self, reason: FinishReason) -> Finish:
         """The stream's last item."""
@@ -64,8 +64,8 @@ class Request:
             reason,
             Usage(
                 prompt_tokens=len(self.prompt.ids),
-                cached_tokens=sequence.cached if sequence else 0,
-                generated_tokens=sequence.generated if sequence else 0,
+                cached_tokens=sequence.num_cached_tokens if sequence else 0,
+                generated_tokens=sequence.num_generated_tokens if sequence else 0,
                 queue_s=(self.started or now) - self.asked,
                 ttft_s=(self.first_token or now) - self.asked,
                 total_s=now - self.asked,

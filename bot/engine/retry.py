@@ -39,7 +39,7 @@ def passes(
         if no_memory and torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(chunks) == 1:
-            shorter = chunks[0].half() if no_memory else None
+            shorter = chunks[0].first_half() if no_memory else None
             if shorter is None:
                 fail(chunks[0].sequence, error)
             else:

@@ -25,7 +25,7 @@ from bot.engine.overlap import Flight
 from bot.engine.request import Outbox, Rate, Request
 from bot.engine.retry import passes
 from bot.engine.schedule.scheduler import Chunk, Scheduler, Sequence
-from bot.engine.schedule.step_cost import Pace
+from bot.engine.schedule.step_cost import StepCostModel
 from bot.engine.watchdog import Abandoned, Guard
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Worker:
         self._step_of: list[Chunk] = []
         self._flight: Flight | None = None  # a step begun and not waited for
         self._landed = 0.0  # when the last of them had ended
-        self._pace = Pace(scheduler.step_tokens)
-        scheduler.prefill_limit = self._pace.limit
+        self._pace = StepCostModel(scheduler.max_step_tokens)
+        scheduler.prefill_limit = self._pace.prefill_limit
         self._out = Outbox()
         self._rate = Rate()
         self._steps = 0
@@ -125,7 +125,7 @@ class Worker:
         """
         runner = self.runner.renewed()
         new = Worker(
-            self.scheduler.fresh(runner.blocks),
+            self.scheduler.empty_copy(runner.blocks),
             runner,
             self.vision,
             stop_ids=self._stop_ids,
@@ -143,7 +143,7 @@ class Worker:
         """The batcher after its last step."""
         return Snapshot(
             running=self._lanes,
-            waiting=len(self.scheduler.line) + len(self._inbox),
+            waiting=len(self.scheduler.waiting) + len(self._inbox),
             tokens_per_s=self._rate.value(),
             steps=self._steps,
             generated_total=self._generated,
@@ -171,7 +171,7 @@ class Worker:
             for request in self._out.send():
                 self._drop(request)
         for request in [*self._requests.values(), *self._inbox]:
-            self._out.put(request, request.text.finish())
+            self._out.put(request, request.text.flush_text())
             self._out.put(request, request.finish("cancelled"))
             self._drop(request)
         self._out.send()
@@ -181,7 +181,7 @@ class Worker:
         """Take what has arrived, sleep while there is nothing to do. False: stop."""
         with self._wake:
             while not (self._stopping or self._inbox or self._cancelled):
-                if not self.scheduler.idle:
+                if not self.scheduler.is_idle:
                     break
                 self._wake.wait()
             if self._stopping:
@@ -201,23 +201,23 @@ class Worker:
         if sequence is None:
             sequence = request.sequence = Sequence(
                 owner=request.owner,
-                tokens=list(request.prompt.ids),
-                spans=request.prompt.spans,
-                max_new=request.params.max_new_tokens,
-                table=self.scheduler.blocks.table(),
-                prompt_length=len(request.prompt.ids),
+                token_ids=list(request.prompt.ids),
+                image_spans=request.prompt.spans,
+                max_new_tokens=request.params.max_new_tokens,
+                block_table=self.scheduler.blocks.new_table(),
+                num_prompt_tokens=len(request.prompt.ids),
             )
         else:  # it comes from a worker that hung: what it has said stays, all else begins anew
-            sequence.table = self.scheduler.blocks.table()
-            sequence.computed = 0
+            sequence.block_table = self.scheduler.blocks.new_table()
+            sequence.num_computed_tokens = 0
         self._requests[sequence] = request
-        self.scheduler.add(sequence, request.share)
+        self.scheduler.add_sequence(sequence, request.share)
 
     def _step(self) -> None:
         if self._flight is not None:
             self._land(self._flight)
             return
-        chunks = self.scheduler.schedule()
+        chunks = self.scheduler.schedule_step()
         self._tell_places()
         if not chunks:
             return
@@ -237,17 +237,17 @@ class Worker:
                 continue
             self._steps += 1
             broken = set(result.broken)
-            self.scheduler.settle([c for c in done if c.sequence not in broken])
+            self.scheduler.commit_step([c for c in done if c.sequence not in broken])
             for sequence in result.broken:
                 self._fail(sequence, ArithmeticError("the model computed NaN or infinity"))
             self._sample(result)
         if full:
-            self.scheduler.shrink(full)
+            self.scheduler.shrink_limits(full)
         else:
-            self.scheduler.recover()
-        decoding = sum(chunk.count == 1 for chunk in chunks)
-        prefilled = sum(chunk.count for chunk in chunks) - decoding
-        self._pace.note(decoding, prefilled, time.perf_counter() - began)
+            self.scheduler.recover_limits()
+        decoding = sum(chunk.num_tokens == 1 for chunk in chunks)
+        prefilled = sum(chunk.num_tokens for chunk in chunks) - decoding
+        self._pace.record_step(decoding, prefilled, time.perf_counter() - began)
 
     def _take_off(self, chunks: list[Chunk], before: Flight | None = None) -> bool:
         """Begin a decode step that need not be waited for, if it is one (overlap.py)."""
@@ -279,10 +279,10 @@ class Worker:
             for chunk, token in zip(flight.chunks, drawn, strict=True)
             if chunk.sequence in self._requests
         ]
-        self.scheduler.settle([chunk for chunk, token in there if isinstance(token, int)])
+        self.scheduler.commit_step([chunk for chunk, token in there if isinstance(token, int)])
         self._hand_out([(chunk.sequence, token) for chunk, token in there])
-        self.scheduler.recover()
-        self._pace.note(len(flight.chunks), 0, now - max(flight.began, self._landed))
+        self.scheduler.recover_limits()
+        self._pace.record_step(len(flight.chunks), 0, now - max(flight.began, self._landed))
         self._landed = now
 
     def _forward(self, chunks: list[Chunk]) -> StepResult:
@@ -320,12 +320,15 @@ class Worker:
         assert sequence is not None
         if request.text.stopped:
             self._finish(request, "stop")
-        elif sequence.generated >= sequence.max_new or len(sequence.tokens) >= self._max_context:
+        elif (
+            sequence.num_generated_tokens >= sequence.max_new_tokens
+            or len(sequence.token_ids) >= self._max_context
+        ):
             self._finish(request, "length")
 
     def _finish(self, request: Request, reason: FinishReason) -> None:
         if not request.text.stopped:
-            self._out.put(request, request.text.finish())
+            self._out.put(request, request.text.flush_text())
         self._out.put(request, request.finish(reason))
         self._drop(request)
 
@@ -370,8 +373,8 @@ class Worker:
         failure.__cause__ = error
         self._out.put(request, failure)
         with self._guard:
-            self.runner.clear(sequence.table, sequence.computed)
-        sequence.computed = 0  # nobody is to go on from its last block
+            self.runner.clear(sequence.block_table, sequence.num_computed_tokens)
+        sequence.num_computed_tokens = 0  # nobody is to go on from its last block
         self._drop(request)
 
     def _fail_all(self, error: Exception) -> None:
@@ -391,7 +394,7 @@ class Worker:
             log.critical("the device does not answer; the engine stops", exc_info=True)
             self.stop()
             return False
-        self.scheduler = self.scheduler.fresh(self.scheduler.blocks)
+        self.scheduler = self.scheduler.empty_copy(self.scheduler.blocks)
         return True
 
     def _drop(self, request: Request) -> None:
@@ -401,7 +404,7 @@ class Worker:
         request.features.clear()
         if request.sequence in self._requests:
             del self._requests[request.sequence]
-            self.scheduler.remove(request.sequence)
+            self.scheduler.remove_sequence(request.sequence)
 
     def _out_of_office(self, request: Request) -> None:
         outbox = Outbox()
@@ -409,7 +412,7 @@ class Worker:
         outbox.send()
 
     def _tell_places(self) -> None:
-        for place, ticket in enumerate(self.scheduler.line):
+        for place, ticket in enumerate(self.scheduler.waiting):
             request = self._requests[ticket.item]
             if request.ahead != place and not ticket.item.started:
                 request.ahead = place
@@ -417,14 +420,14 @@ class Worker:
 
     def _lane(self, sequence: Sequence) -> Lane:
         request = self._requests[sequence]
-        decoding = sequence.generated > 0 and sequence.remaining <= 1
+        decoding = sequence.num_generated_tokens > 0 and sequence.num_uncomputed_tokens <= 1
         return Lane(
             conversation=request.conversation,
             owner=request.owner,
             phase="decode" if decoding else "prefill",
-            prompt=sequence.prompt_length,
-            prefilled=min(sequence.computed, sequence.prompt_length),
-            cached=sequence.cached,
-            generated=sequence.generated,
-            max_new=sequence.max_new,
+            prompt=sequence.num_prompt_tokens,
+            prefilled=min(sequence.num_computed_tokens, sequence.num_prompt_tokens),
+            cached=sequence.num_cached_tokens,
+            generated=sequence.num_generated_tokens,
+            max_new=sequence.max_new_tokens,
         )

@@ -15,7 +15,7 @@ from bot.engine.cuda.graphs import Outputs
 from bot.engine.model.runner import ModelRunner
 from bot.engine.model.vision import Vision
 from bot.engine.prompt import Prompt
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from bot.engine.schedule.scheduler import Scheduler, Sequence
 from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 from tests.support import models
@@ -118,19 +118,19 @@ class Rig:
         `lean`: through the model code of the 8-bit path, with linear layers in float32.
         `kernel`: "paged" through an emulated paged kernel, "graphs" also through recorded steps.
         """
-        self.blocks = KVBlocks(
+        self.blocks = BlockManager(
             size,
-            (Group(None, Pool(blocks)), Group(self.window, Pool(blocks))),
-            step_tokens=max(step, models.IMAGE_TOKENS),
-            reuse=reuse,
+            (LayerGroup(None, BlockPool(blocks)), LayerGroup(self.window, BlockPool(blocks))),
+            max_chunk_tokens=max(step, models.IMAGE_TOKENS),
+            prefix_cache=reuse,
         )
-        self.scheduler = Scheduler(self.blocks, max_running=running, step_tokens=step)
-        images = self.tokenizer.images
+        self.scheduler = Scheduler(self.blocks, max_running=running, max_step_tokens=step)
+        images = self.tokenizer.image_tokens
         self.runner = ModelRunner(
             self.text,
             self.model.lm_head,
             self.blocks,
-            images.soft if images else None,
+            images.soft_id if images else None,
             lean=float_linear if lean else None,
             paged=kernel != "portable",
         )
@@ -141,33 +141,33 @@ class Rig:
         """Serve them all; every step is checked for what must always hold."""
         todo = list(asks)
         for ask in todo:
-            ask.prompt = self.tokenizer.prompt(ask.messages)
+            ask.prompt = self.tokenizer.build_prompt(ask.messages)
         step = 0
         while any(not self._over(ask) for ask in todo):
             for ask in todo:
                 if ask.sequence is None and ask.at <= step:
                     ask.sequence = Sequence(
                         owner=ask.owner,
-                        tokens=list(ask.prompt.ids),
-                        spans=ask.prompt.spans,
-                        max_new=ask.new,
-                        table=self.blocks.table(),
-                        prompt_length=len(ask.prompt.ids),
+                        token_ids=list(ask.prompt.ids),
+                        image_spans=ask.prompt.spans,
+                        max_new_tokens=ask.new,
+                        block_table=self.blocks.new_table(),
+                        num_prompt_tokens=len(ask.prompt.ids),
                     )
-                    self.scheduler.add(ask.sequence)
+                    self.scheduler.add_sequence(ask.sequence)
                 elif ask.until is not None and self._alive(ask) and ask.until <= step:
                     assert ask.sequence is not None
-                    ask.reply = ask.sequence.tokens[ask.sequence.prompt_length :]
-                    ask.new = ask.sequence.generated
-                    self.scheduler.remove(ask.sequence)
+                    ask.reply = ask.sequence.token_ids[ask.sequence.num_prompt_tokens :]
+                    ask.new = ask.sequence.num_generated_tokens
+                    self.scheduler.remove_sequence(ask.sequence)
             self._step(todo)
             step += 1
             assert step < 5000, "no progress"
-        assert self.scheduler.idle
+        assert self.scheduler.is_idle
 
     def free(self) -> bool:
         """Has every block come back?"""
-        return all(g.pool.available == g.pool.size for g in self.blocks.groups)
+        return all(g.pool.num_available == g.pool.num_blocks for g in self.blocks.groups)
 
     def check(self, asks: Iterable[Ask]) -> None:
         """Each reply is token for token what `generate()` says alone."""
@@ -181,19 +181,19 @@ class Rig:
         return ask.sequence is not None and len(ask.reply) >= ask.new
 
     def _step(self, asks: list[Ask]) -> None:
-        chunks = self.scheduler.schedule()
+        chunks = self.scheduler.schedule_step()
         if not chunks:
-            assert self.scheduler.idle
+            assert self.scheduler.is_idle
             return
         result = self.runner.forward(chunks, self._features)
         assert not result.broken
-        self.scheduler.settle(chunks)
+        self.scheduler.commit_step(chunks)
         for sequence, row in zip(result.sequences, result.logits, strict=True):
-            sequence.tokens.append(int(row.argmax()))
-            if sequence.generated >= sequence.max_new:
+            sequence.token_ids.append(int(row.argmax()))
+            if sequence.num_generated_tokens >= sequence.max_new_tokens:
                 (ask,) = [a for a in asks if a.sequence is sequence]
-                ask.reply = sequence.tokens[sequence.prompt_length :]
-                self.scheduler.remove(sequence)
+                ask.reply = sequence.token_ids[sequence.num_prompt_tokens :]
+                self.scheduler.remove_sequence(sequence)
 
     def _features(self, _: Sequence, digest: str) -> torch.Tensor:
         if (found := self.vision.find(digest)) is None:

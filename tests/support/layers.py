@@ -11,7 +11,7 @@ import torch
 from bot.engine.attention.sdpa import LayerKV, Row, Step, plan_group, plan_packed
 from bot.engine.cpu.int16_attention import PackedKV
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool, Table
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, BlockTable, LayerGroup
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Text:
     """A sequence: `embeds` [n, hidden]."""
 
     embeds: torch.Tensor
-    table: Table
+    table: BlockTable
     spans: tuple[ImageSpan, ...] = ()
 
 
@@ -34,8 +34,8 @@ class Layers:
         self, model: Any, windows: Sequence[int | None], *, size: int = 16, blocks: int = 64
     ) -> None:
         self.model = model
-        groups = tuple(Group(window, Pool(blocks)) for window in dict.fromkeys(windows))
-        self.blocks = KVBlocks(size, groups)
+        groups = tuple(LayerGroup(window, BlockPool(blocks)) for window in dict.fromkeys(windows))
+        self.blocks = BlockManager(size, groups)
         self.step = Step()
         numbers = {group.window: at for at, group in enumerate(groups)}
         heads, dim = model._keys, model._dim
@@ -50,8 +50,8 @@ class Layers:
 
     def text(self, embeds: torch.Tensor, spans: tuple[ImageSpan, ...] = ()) -> Text:
         """A new sequence with room for all of it."""
-        table = self.blocks.table()
-        assert self.blocks.reserve(table, len(embeds))
+        table = self.blocks.new_table()
+        assert self.blocks.allocate_blocks(table, len(embeds))
         return Text(embeds, table, spans)
 
     def run(self, *parts: tuple[Text, int, int]) -> list[torch.Tensor]:

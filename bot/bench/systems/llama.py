@@ -67,7 +67,7 @@ class LlamaCpp:
         """Tokens as the server's events bring them."""
         assert self._server is not None
         assert self._session is not None
-        ids = self._tokenizer.prompt(ask.messages).ids
+        ids = self._tokenizer.build_prompt(ask.messages).ids
         url, slot = self._server.url, self.slot(ask)
         async for item in complete(self._session, url, ids, ask.new_tokens, slot):
             yield item

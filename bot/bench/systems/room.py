@@ -20,10 +20,10 @@ def room_for(traces: Sequence[Trace], tokenizer: ChatTokenizer) -> Room:
 
 
 def _length(conversation: Conversation, tokenizer: ChatTokenizer) -> int:
-    images = tokenizer.images
+    images = tokenizer.image_tokens
     total = len(tokenizer.encode_text(conversation.persona)) + _AROUND
     for turn in conversation.turns:
         total += len(tokenizer.encode_text(turn.text)) + turn.new_tokens + 2 * _AROUND
         if turn.picture is not None and images is not None:
-            total += images.count + _AROUND
+            total += images.num_soft_tokens + _AROUND
     return total

@@ -26,10 +26,10 @@ def chat_tokenizer(folder: str) -> ChatTokenizer:
     images = None
     if settings.model_type == "gemma3":
         images = ImageTokens(
-            start=settings.boi_token_index,
-            end=settings.eoi_token_index,
-            soft=settings.image_token_index,
-            count=settings.mm_tokens_per_image,
+            start_id=settings.boi_token_index,
+            end_id=settings.eoi_token_index,
+            soft_id=settings.image_token_index,
+            num_soft_tokens=settings.mm_tokens_per_image,
         )
     vocabulary = settings.get_text_config().vocab_size
     return ChatTokenizer(AutoTokenizer.from_pretrained(folder), images, vocabulary)
@@ -43,7 +43,7 @@ class TransformersModel:
         transformers.utils.logging.disable_progress_bar()
         torch.set_num_threads(setup.threads)
         self.tokenizer = chat_tokenizer(setup.folder)
-        sees = self.tokenizer.images is not None
+        sees = self.tokenizer.image_tokens is not None
         family = (
             transformers.Gemma3ForConditionalGeneration if sees else transformers.Gemma3ForCausalLM
         )
@@ -56,7 +56,7 @@ class TransformersModel:
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """Token ids and pictures of these messages."""
-        return self.tokenizer.prompt(messages)
+        return self.tokenizer.build_prompt(messages)
 
     def inputs(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """`generate`'s arguments for a batch, padded on the left."""
@@ -70,9 +70,9 @@ class TransformersModel:
             for span in prompt.spans:
                 types[row, pad + span.start : pad + span.end] = 1
         found = {"input_ids": ids, "attention_mask": mask}
-        if self._processor is not None and self.tokenizer.images is not None:
+        if self._processor is not None and self.tokenizer.image_tokens is not None:
             # A soft token that the model itself wrote in an earlier reply stands for no picture.
-            ids[(ids == self.tokenizer.images.soft) & (types == 0)] = 0
+            ids[(ids == self.tokenizer.image_tokens.soft_id) & (types == 0)] = 0
             found["token_type_ids"] = types
             if pictures := [image for prompt in prompts for image in prompt.images]:
                 decoded = [PILImage.open(io.BytesIO(i.data)).convert("RGB") for i in pictures]

@@ -23,7 +23,7 @@ from bot.engine.cpu.int16_attention import PackedPlan
 from bot.engine.cuda import varlen_attention
 from bot.engine.cuda.varlen_attention import PagedPlan
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import NULL, Table
+from bot.engine.schedule.block_manager import NULL_BLOCK, BlockTable
 
 NAME = "parley_paged"
 _SPLIT_WASTE = 2048  # padded tokens that cost as much as one attention call more
@@ -33,7 +33,7 @@ _SPLIT_WASTE = 2048  # padded tokens that cost as much as one attention call mor
 class Row:
     """What attention must know of one scheduled chunk."""
 
-    table: Table
+    table: BlockTable
     spans: tuple[ImageSpan, ...]
     start: int
     count: int
@@ -178,7 +178,7 @@ def _decode_batch(
         lows.append(0 if window is None else max(0, row.start - window + 1 - low * size))
         highs.append(row.start - low * size)
     width = max(map(len, lists))
-    blocks = torch.tensor([ids + [NULL] * (width - len(ids)) for ids in lists])
+    blocks = torch.tensor([ids + [NULL_BLOCK] * (width - len(ids)) for ids in lists])
     keys = torch.arange(width * size)
     mask = keys <= torch.tensor(highs)[:, None]
     if window is not None:

@@ -18,7 +18,7 @@ import torch
 
 from bot.engine.attention.sdpa import GroupPlan, Row
 from bot.engine.cuda.varlen_attention import PagedPlan
-from bot.engine.schedule.block_manager import NULL
+from bot.engine.schedule.block_manager import NULL_BLOCK
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Hidden states [n, hidden] and logits [n, V]."""
@@ -87,7 +87,7 @@ class DecodeGraphs:
         known = tokens if isinstance(tokens, list) else [0] * len(rows)
         numbers = [self._numbers(row, token) for row, token in zip(rows, known, strict=True)]
         # What is padded attends to itself, in the block that is nobody's.
-        blank = [0, 0, *([NULL, 1] + [NULL] * self._width) * len(self._windows)]
+        blank = [0, 0, *([NULL_BLOCK, 1] + [NULL_BLOCK] * self._width) * len(self._windows)]
         numbers += [blank] * (size - len(rows))
         recording.numbers.copy_(torch.tensor(numbers), non_blocking=True)
         if isinstance(tokens, torch.Tensor):
@@ -103,12 +103,12 @@ class DecodeGraphs:
             block, within = divmod(row.start, self._size)
             numbers += [blocks[block] * self._size + within, row.start + 1]
             mine = blocks[: block + 1]
-            numbers += mine + [NULL] * (self._width - len(mine))
+            numbers += mine + [NULL_BLOCK] * (self._width - len(mine))
         return numbers
 
     def _recording(self, size: int) -> _Recording:
         if (found := self._recordings.get(size)) is None:
-            blank = [0, 0, *([NULL, 1] + [NULL] * self._width) * len(self._windows)]
+            blank = [0, 0, *([NULL_BLOCK, 1] + [NULL_BLOCK] * self._width) * len(self._windows)]
             numbers = torch.tensor([blank] * size, device=self._device)
             replay, outputs = self._record(lambda: self._compute(numbers))
             found = self._recordings[size] = _Recording(numbers, replay, outputs)

@@ -10,7 +10,7 @@ import torch
 from bot.engine.api import ModelLoadError
 from bot.engine.model.loading import LoadedModel, LocalEngineConfig
 from bot.engine.model.quantize import packs
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 
 MIB = 2**20
 _CPU_DEFAULT = 512 * MIB
@@ -18,7 +18,7 @@ _CUDA_SHARE = 0.85  # of what the weights leave free; the rest is for activation
 _SMALLEST_CONTEXT = 64
 
 
-def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBlocks, int]:
+def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[BlockManager, int]:
     """The block manager for a loaded model, and the context length that it can hold.
 
     A sliding group needs only its window per conversation, so it gets fewer blocks the longer the
@@ -33,8 +33,8 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBloc
     full = len(text.layer_types) - sliding
     layer = _token_bytes(loaded, size)
     context = min(config.max_context, loaded.max_positions)
-    images = loaded.tokenizer.images
-    step = max(config.max_step_tokens, images.count if images else 0)
+    images = loaded.tokenizer.image_tokens
+    step = max(config.max_step_tokens, images.num_soft_tokens if images else 0)
     window: int = text.sliding_window or context
     share = min(1.0, max(0.25, 2 * window / context))
     budget = _budget(config, loaded, 2 * context * layer * (full + share * sliding))
@@ -43,11 +43,13 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[KVBloc
     least = -(-(window + step) // size) + 1
     groups = []
     if full:
-        groups.append(Group(None, Pool(blocks)))
+        groups.append(LayerGroup(None, BlockPool(blocks)))
     if sliding:
-        groups.append(Group(window, Pool(min(blocks, max(int(share * blocks), least)))))
-    manager = KVBlocks(size, tuple(groups), step_tokens=step, reuse=config.prefix_cache)
-    capacity = manager.capacity() if full else context
+        groups.append(LayerGroup(window, BlockPool(min(blocks, max(int(share * blocks), least)))))
+    manager = BlockManager(
+        size, tuple(groups), max_chunk_tokens=step, prefix_cache=config.prefix_cache
+    )
+    capacity = manager.max_sequence_length() if full else context
     if capacity < min(_SMALLEST_CONTEXT, context):
         least_mib = int(context * layer * (full + share * sliding) / MIB) + 1
         raise ModelLoadError(

@@ -82,12 +82,12 @@ class LoadedModel:
 
     def info(self, max_context: int) -> EngineInfo:
         """What the engine tells about itself."""
-        images = self.tokenizer.images
+        images = self.tokenizer.image_tokens
         return EngineInfo(
             model=self.name,
             sees_images=images is not None,
             max_context=max_context,
-            image_tokens=images.count if images else 0,
+            image_tokens=images.num_soft_tokens if images else 0,
             device=str(self.device),
             dtype="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
         )
@@ -130,12 +130,12 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
     images = None
     if sees:
         images = ImageTokens(
-            start=settings.boi_token_index,
-            end=settings.eoi_token_index,
-            soft=settings.image_token_index,
-            count=settings.mm_tokens_per_image,
+            start_id=settings.boi_token_index,
+            end_id=settings.eoi_token_index,
+            soft_id=settings.image_token_index,
+            num_soft_tokens=settings.mm_tokens_per_image,
         )
-    crops = CropRule.of(config.pan_and_scan, processor) if sees else CropRule("off")
+    crops = CropRule.from_processor(config.pan_and_scan, processor) if sees else CropRule("off")
     tokenizer = ChatTokenizer(raw_tokenizer, images, text.vocab_size, crops)
     ends = {tokenizer.end_of_turn} | ({tokenizer.eos} if tokenizer.eos is not None else set())
     return LoadedModel(

@@ -19,7 +19,7 @@ from bot.engine.cpu.lean_model import LeanGemma, MakeLinear
 from bot.engine.cuda.graphs import DecodeGraphs, Outputs, Record
 from bot.engine.model.quantize import in_8_bits
 from bot.engine.model.sampling import Draws, Sampler, begin
-from bot.engine.schedule.block_manager import NULL, Group, KVBlocks, Table
+from bot.engine.schedule.block_manager import NULL_BLOCK, BlockManager, BlockTable, LayerGroup
 from bot.engine.schedule.scheduler import Chunk, Sequence
 
 Features = Callable[[Sequence, str], torch.Tensor]
@@ -58,7 +58,7 @@ class ModelRunner:
         self,
         text_model: Any,
         head: Any,
-        blocks: KVBlocks,
+        blocks: BlockManager,
         image_token: int | None,
         *,
         int8: bool = False,
@@ -108,7 +108,7 @@ class ModelRunner:
     def renewed(self) -> Self:
         """The same weights with an empty pool of its own; the old one may still be in use."""
         new = copy.copy(self)
-        new.blocks = self.blocks.fresh()
+        new.blocks = self.blocks.empty_copy()
         new.step = Step()
         new.layers = new._build_pool()
         if self.graphs is not None:
@@ -124,10 +124,10 @@ class ModelRunner:
             chunks: in any order; every sequence at most once.
             features: looks up pictures that lie in prefill chunks.
         """
-        chunks = sorted(chunks, key=lambda c: (c.count > 1, -c.end))
-        if self.graphs is not None and all(chunk.count == 1 for chunk in chunks):
+        chunks = sorted(chunks, key=lambda c: (c.num_tokens > 1, -c.end))
+        if self.graphs is not None and all(chunk.num_tokens == 1 for chunk in chunks):
             rows = self._rows(chunks)
-            tokens = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+            tokens = [chunk.sequence.token_ids[chunk.start] for chunk in chunks]
             if not any(map(sdpa.sees_picture, rows)) and (found := self.graphs.run(rows, tokens)):
                 return self._result(chunks, *found)
         return self._result(chunks, self.hidden(chunks, features))
@@ -149,7 +149,7 @@ class ModelRunner:
         rows = self._rows(chunks)
         if self.graphs is None or any(map(sdpa.sees_picture, rows)):
             return None
-        known = [] if tokens is not None else [c.sequence.tokens[c.start] for c in chunks]
+        known = [] if tokens is not None else [c.sequence.token_ids[c.start] for c in chunks]
         outputs = self.graphs.run(rows, known if tokens is None else tokens)
         if outputs is None:
             return None
@@ -193,7 +193,7 @@ class ModelRunner:
         cap = getattr(self.config, "final_logit_softcapping", None)
         return (logits if cap is None else torch.tanh(logits / cap) * cap), None
 
-    def clear(self, table: Table, computed: int) -> None:
+    def clear(self, table: BlockTable, computed: int) -> None:
         """Zero what a failed step may have left behind the first `computed` tokens.
 
         NaN in the pool would spread: a masked key still counts as 0 * NaN. Blocks before are
@@ -201,14 +201,14 @@ class ModelRunner:
         """
         first = computed // self.blocks.block_size
         for group, ids in enumerate(table.blocks):
-            if used := [block for block in ids[first:] if block != NULL]:
+            if used := [block for block in ids[first:] if block != NULL_BLOCK]:
                 for layer in self.layers:
                     if layer.group == group:
                         layer.clear(used)
 
     def reset(self) -> None:
         """Empty pool, nothing published."""
-        self.blocks.reset()
+        self.blocks.reset_pools()
         for layer in self.layers:
             layer.empty()
 
@@ -217,7 +217,7 @@ class ModelRunner:
         ids: list[int] = []
         positions: list[int] = []
         for chunk in chunks:
-            ids += chunk.sequence.tokens[chunk.start : chunk.end]
+            ids += chunk.sequence.token_ids[chunk.start : chunk.end]
             positions += range(chunk.start, chunk.end)
         table = self.model.embed_tokens
         device = table.weight.device
@@ -227,7 +227,7 @@ class ModelRunner:
         embeds = table(tokens)
         at = 0
         for chunk in chunks:
-            for span in chunk.sequence.spans:
+            for span in chunk.sequence.image_spans:
                 low, high = max(span.start, chunk.start), min(span.end, chunk.end)
                 if low < high:
                     rows = features(chunk.sequence, span.digest)[
@@ -235,12 +235,15 @@ class ModelRunner:
                     ]
                     first = at + low - chunk.start
                     embeds[first : first + high - low] = rows.to(embeds)
-            at += chunk.count
+            at += chunk.num_tokens
         return embeds, torch.tensor(positions, device=device)
 
     @staticmethod
     def _rows(chunks: list[Chunk]) -> list[Row]:
-        return [Row(c.sequence.table, c.sequence.spans, c.start, c.count) for c in chunks]
+        return [
+            Row(c.sequence.block_table, c.sequence.image_spans, c.start, c.num_tokens)
+            for c in chunks
+        ]
 
     def _plan(self, chunks: list[Chunk]) -> list[GroupPlan]:
         rows = self._rows(chunks)
@@ -268,12 +271,12 @@ class ModelRunner:
         last: list[int] = []
         at = 0
         for chunk in chunks:
-            if not all(finite[at : at + chunk.count]):
+            if not all(finite[at : at + chunk.num_tokens]):
                 broken.append(chunk.sequence)
-            elif chunk.samples:
+            elif chunk.samples_next_token:
                 sequences.append(chunk.sequence)
-                last.append(at + chunk.count - 1)
-            at += chunk.count
+                last.append(at + chunk.num_tokens - 1)
+            at += chunk.num_tokens
         if known is not None and len(last) == len(known):
             return StepResult(sequences, known, broken)
         index = torch.tensor(last, dtype=torch.int64, device=hidden.device)
@@ -291,7 +294,7 @@ class ModelRunner:
             self.blocks.block_size,
         )
         groups = [group_of(self.blocks.groups, window) for window, _ in self._layout]
-        counts = [self.blocks.groups[group].pool.size for group in groups]
+        counts = [self.blocks.groups[group].pool.num_blocks for group in groups]
         if self.lean is not None and self.lean.packed:
             return [
                 PackedKV(self.step, group, heads, dim, count, size)
@@ -307,6 +310,6 @@ class ModelRunner:
         return layers
 
 
-def group_of(groups: tuple[Group, ...], window: int | None) -> int:
+def group_of(groups: tuple[LayerGroup, ...], window: int | None) -> int:
     """Index of the group of layers with this window."""
     return next(number for number, group in enumerate(groups) if group.window == window)

@@ -22,248 +22,266 @@ from hashlib import blake2b
 
 from bot.engine.prompt import ImageSpan
 
-NULL = 0
+NULL_BLOCK = 0
 """The id of no block: never handed out, stands for what a sliding layer no longer needs."""
 
 
-class Pool:
+class BlockPool:
     """Blocks 1 to `size`: in use (counted), idle (unused, but published), or free."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._free = deque(range(1, size + 1))
-        self._idle: OrderedDict[int, None] = OrderedDict()
-        self._users = [0] * (size + 1)
+    def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
+        self._free_blocks = deque(range(1, num_blocks + 1))
+        self._idle_blocks: OrderedDict[int, None] = OrderedDict()
+        self._user_counts = [0] * (num_blocks + 1)
         self._key_of: dict[int, bytes] = {}
-        self._by_key: dict[bytes, int] = {}
+        self._block_of: dict[bytes, int] = {}
 
     @property
-    def available(self) -> int:
+    def num_available(self) -> int:
         """How many blocks `take` can hand out."""
-        return len(self._free) + len(self._idle)
+        return len(self._free_blocks) + len(self._idle_blocks)
 
     @property
-    def published(self) -> int:
+    def num_published(self) -> int:
         """How many blocks can be found by key."""
-        return len(self._by_key)
+        return len(self._block_of)
 
-    def take(self) -> int:
+    def allocate_block(self) -> int:
         """A block for new content. Raises IndexError when none is available."""
-        if self._free:
-            block = self._free.popleft()
-        elif self._idle:
-            block, _ = self._idle.popitem(last=False)
-            del self._by_key[self._key_of.pop(block)]
+        if self._free_blocks:
+            block = self._free_blocks.popleft()
+        elif self._idle_blocks:
+            block, _ = self._idle_blocks.popitem(last=False)
+            del self._block_of[self._key_of.pop(block)]
         else:
             raise IndexError("no block available")
-        self._users[block] = 1
+        self._user_counts[block] = 1
         return block
 
-    def find(self, key: bytes) -> int | None:
+    def find_block(self, key: bytes) -> int | None:
         """The block published under `key`."""
-        return self._by_key.get(key)
+        return self._block_of.get(key)
 
-    def share(self, block: int) -> None:
+    def share_block(self, block: int) -> None:
         """One user more of a published block."""
-        if not self._users[block]:
-            del self._idle[block]
-        self._users[block] += 1
+        if not self._user_counts[block]:
+            del self._idle_blocks[block]
+        self._user_counts[block] += 1
 
-    def claim(self, block: int) -> None:
+    def claim_block(self, block: int) -> None:
         """Make a published block that nobody uses one's own: it isn't found any more."""
-        del self._idle[block]
-        del self._by_key[self._key_of.pop(block)]
-        self._users[block] = 1
+        del self._idle_blocks[block]
+        del self._block_of[self._key_of.pop(block)]
+        self._user_counts[block] = 1
 
-    def idle(self, key: bytes) -> int | None:
+    def find_idle_block(self, key: bytes) -> int | None:
         """The block published under `key`, if nobody uses it."""
-        block = self._by_key.get(key)
-        return block if block in self._idle else None
+        block = self._block_of.get(key)
+        return block if block in self._idle_blocks else None
 
-    def release(self, block: int) -> None:
+    def release_block(self, block: int) -> None:
         """One user less. Raises ValueError if it has none."""
-        if self._users[block] <= 0:
+        if self._user_counts[block] <= 0:
             raise ValueError(f"block {block} is not in use")
-        self._users[block] -= 1
-        if self._users[block]:
+        self._user_counts[block] -= 1
+        if self._user_counts[block]:
             return
         if block in self._key_of:
-            self._idle[block] = None
+            self._idle_blocks[block] = None
         else:
-            self._free.append(block)
+            self._free_blocks.append(block)
 
-    def publish(self, block: int, key: bytes) -> None:
+    def publish_block(self, block: int, key: bytes) -> None:
         """Let others find it; the first block published under a key stays."""
-        if key not in self._by_key:
-            self._by_key[key] = block
+        if key not in self._block_of:
+            self._block_of[key] = block
             self._key_of[block] = key
 
 
 @dataclass(slots=True)
-class Table:
+class BlockTable:
     """One sequence's blocks: `blocks[group][i]` holds positions from `i * block_size` on."""
 
     blocks: tuple[list[int], ...]
-    dropped: list[int]  # per group: how many leading entries are NULL
-    published: int = 0  # how many blocks went through `publish`
-    key: bytes = b""  # the key of the last of them
+    num_dropped: list[int]  # per group: how many leading entries are NULL
+    num_published: int = 0  # how many blocks went through `publish`
+    last_key: bytes = b""  # the key of the last of them
 
 
 @dataclass(slots=True)
-class Group:
+class LayerGroup:
     """Layers that need the same tokens. `window`: the last so many, or None for all."""
 
     window: int | None
-    pool: Pool
+    pool: BlockPool
 
 
 @dataclass(slots=True)
-class KVBlocks:
+class BlockManager:
     """The block manager over all groups of layers."""
 
     block_size: int
-    groups: tuple[Group, ...]
-    step_tokens: int = 512  # the longest chunk computed at once (an image may be longer)
-    reuse: bool = True
+    groups: tuple[LayerGroup, ...]
+    max_chunk_tokens: int = 512  # the longest chunk computed at once (an image may be longer)
+    prefix_cache: bool = True
 
-    def table(self) -> Table:
+    def new_table(self) -> BlockTable:
         """An empty table for a new sequence."""
-        return Table(tuple([] for _ in self.groups), [0] * len(self.groups))
+        return BlockTable(tuple([] for _ in self.groups), [0] * len(self.groups))
 
-    def attach(self, table: Table, tokens: Sequence[int], spans: Sequence[ImageSpan]) -> int:
+    def attach_cached_prefix(
+        self, table: BlockTable, tokens: Sequence[int], spans: Sequence[ImageSpan]
+    ) -> int:
         """Fill an empty table with published blocks that hold the start of `tokens`.
 
         Returns:
             How many tokens need not be computed: less than all (somebody has to compute the
             logits of the last one).
         """
-        if not self.reuse or not tokens:
+        if not self.prefix_cache or not tokens:
             return 0
-        size = self.block_size
+        block_size = self.block_size
         keys: list[bytes] = []
-        for key in self._chain(b"", tokens[: len(tokens) - 1], spans, 0):
+        for key in self._block_keys(b"", tokens[: len(tokens) - 1], spans, 0):
             keys.append(key)
-            if any(group.window is None and group.pool.find(key) is None for group in self.groups):
+            if any(
+                group.window is None and group.pool.find_block(key) is None for group in self.groups
+            ):
                 keys.pop()
                 break
-        hit = self._longest_hit(keys)
+        num_hits = self._longest_hit(keys)
         for group, blocks in zip(self.groups, table.blocks, strict=True):
-            first = self._first_needed(group, hit * size)
-            for number, key in enumerate(keys[:hit]):
-                block = group.pool.find(key) if number >= first else None
+            first = self._first_needed_block(group, num_hits * block_size)
+            for number, key in enumerate(keys[:num_hits]):
+                block = group.pool.find_block(key) if number >= first else None
                 if block is not None:
-                    group.pool.share(block)
-                blocks.append(NULL if block is None else block)
-        table.dropped = [self._first_needed(group, hit * size) for group in self.groups]
-        table.published = hit
-        table.key = keys[hit - 1] if hit else b""
-        return hit * size + self._take_over(table, tokens, spans)
+                    group.pool.share_block(block)
+                blocks.append(NULL_BLOCK if block is None else block)
+        table.num_dropped = [
+            self._first_needed_block(group, num_hits * block_size) for group in self.groups
+        ]
+        table.num_published = num_hits
+        table.last_key = keys[num_hits - 1] if num_hits else b""
+        return num_hits * block_size + self._claim_partial_block(table, tokens, spans)
 
-    def _take_over(self, table: Table, tokens: Sequence[int], spans: Sequence[ImageSpan]) -> int:
+    def _claim_partial_block(
+        self, table: BlockTable, tokens: Sequence[int], spans: Sequence[ImageSpan]
+    ) -> int:
         """Add the block in which an ended sequence began what follows; how many tokens it holds."""
-        start = table.published * self.block_size
+        start = table.num_published * self.block_size
         for count in range(min(self.block_size, len(tokens) - start) - 1, 0, -1):
-            key = self._key(table.key, tokens[start : start + count], spans, start)
-            found = [group.pool.idle(key) for group in self.groups]
-            if None not in found:
-                for group, blocks, block in zip(self.groups, table.blocks, found, strict=True):
+            key = self._block_key(table.last_key, tokens[start : start + count], spans, start)
+            idle_blocks = [group.pool.find_idle_block(key) for group in self.groups]
+            if None not in idle_blocks:
+                for group, blocks, block in zip(
+                    self.groups, table.blocks, idle_blocks, strict=True
+                ):
                     assert block is not None
-                    group.pool.claim(block)
+                    group.pool.claim_block(block)
                     blocks.append(block)
                 return count
         return 0
 
-    def reserve(self, table: Table, length: int) -> bool:
+    def allocate_blocks(self, table: BlockTable, length: int) -> bool:
         """Give the table blocks for positions below `length`; all of them or none."""
-        need = -(-length // self.block_size)
-        lacks = [need - len(blocks) for blocks in table.blocks]
-        if any(lack > g.pool.available for lack, g in zip(lacks, self.groups, strict=True)):
+        num_needed = -(-length // self.block_size)
+        missing = [num_needed - len(blocks) for blocks in table.blocks]
+        if any(lack > g.pool.num_available for lack, g in zip(missing, self.groups, strict=True)):
             return False
-        for lack, group, blocks in zip(lacks, self.groups, table.blocks, strict=True):
-            blocks.extend(group.pool.take() for _ in range(lack))
+        for lack, group, blocks in zip(missing, self.groups, table.blocks, strict=True):
+            blocks.extend(group.pool.allocate_block() for _ in range(lack))
         return True
 
-    def fits(self, table: Table, length: int, spare: int = 0) -> bool:
+    def can_allocate(self, table: BlockTable, length: int, spare: int = 0) -> bool:
         """Would a sequence of `length` tokens find room, with `spare` blocks left over?
 
         A sliding group never holds more than its window and one chunk.
         """
         for group, blocks in zip(self.groups, table.blocks, strict=True):
-            need = -(-length // self.block_size)
+            num_needed = -(-length // self.block_size)
             if group.window is not None:
-                need = min(need, len(blocks) + self._most(group))
-            if need - len(blocks) + spare > group.pool.available:
+                num_needed = min(num_needed, len(blocks) + self._max_window_blocks(group))
+            if num_needed - len(blocks) + spare > group.pool.num_available:
                 return False
         return True
 
-    def capacity(self) -> int:
+    def max_sequence_length(self) -> int:
         """The longest sequence, in tokens, that fits when it is alone."""
-        size = self.block_size
-        full = [g.pool.size * size for g in self.groups if g.window is None]
+        block_size = self.block_size
+        full = [g.pool.num_blocks * block_size for g in self.groups if g.window is None]
         sliding = [
-            g.pool.size * size
+            g.pool.num_blocks * block_size
             for g in self.groups
-            if g.window is not None and g.pool.size < self._most(g)
+            if g.window is not None and g.pool.num_blocks < self._max_window_blocks(g)
         ]
         return min([*full, *sliding], default=0)
 
-    def settle(
-        self, table: Table, tokens: Sequence[int], spans: Sequence[ImageSpan], computed: int
+    def commit_tokens(
+        self,
+        table: BlockTable,
+        tokens: Sequence[int],
+        spans: Sequence[ImageSpan],
+        num_computed: int,
     ) -> None:
         """After a step: K/V of `tokens[:computed]` is in the pool.
 
         Publishes blocks that became full and gives back what sliding layers no longer need.
         """
-        if self.reuse:
-            done = tokens[table.published * self.block_size : computed]
-            for key in self._chain(table.key, done, spans, table.published * self.block_size):
+        if self.prefix_cache:
+            new_tokens = tokens[table.num_published * self.block_size : num_computed]
+            for key in self._block_keys(
+                table.last_key, new_tokens, spans, table.num_published * self.block_size
+            ):
                 for group, blocks in zip(self.groups, table.blocks, strict=True):
-                    if blocks[table.published] != NULL:
-                        group.pool.publish(blocks[table.published], key)
-                table.published += 1
-                table.key = key
+                    if blocks[table.num_published] != NULL_BLOCK:
+                        group.pool.publish_block(blocks[table.num_published], key)
+                table.num_published += 1
+                table.last_key = key
         for number, (group, blocks) in enumerate(zip(self.groups, table.blocks, strict=True)):
-            first = min(self._first_needed(group, computed), len(blocks))
-            for index in range(table.dropped[number], first):
-                group.pool.release(blocks[index])
-                blocks[index] = NULL
-            table.dropped[number] = max(first, table.dropped[number])
+            first = min(self._first_needed_block(group, num_computed), len(blocks))
+            for index in range(table.num_dropped[number], first):
+                group.pool.release_block(blocks[index])
+                blocks[index] = NULL_BLOCK
+            table.num_dropped[number] = max(first, table.num_dropped[number])
 
-    def fresh(self) -> KVBlocks:
+    def empty_copy(self) -> BlockManager:
         """One like this, with nothing in use and nothing published."""
-        groups = tuple(Group(group.window, Pool(group.pool.size)) for group in self.groups)
-        return KVBlocks(self.block_size, groups, self.step_tokens, self.reuse)
+        groups = tuple(
+            LayerGroup(group.window, BlockPool(group.pool.num_blocks)) for group in self.groups
+        )
+        return BlockManager(self.block_size, groups, self.max_chunk_tokens, self.prefix_cache)
 
-    def reset(self) -> None:
+    def reset_pools(self) -> None:
         """Everything free, nothing published; tables in use become invalid."""
         for group in self.groups:
-            group.pool = Pool(group.pool.size)
+            group.pool = BlockPool(group.pool.num_blocks)
 
-    def release(
+    def free_blocks(
         self,
-        table: Table,
+        table: BlockTable,
         tokens: Sequence[int] = (),
         spans: Sequence[ImageSpan] = (),
-        computed: int = 0,
+        num_computed: int = 0,
     ) -> None:
         """Give everything back; published blocks can still be found until they are needed.
 
         So can the last one, if K/V of `tokens[:computed]` is in the pool and it isn't full.
         """
-        start = table.published * self.block_size
-        if self.reuse and 0 < computed - start < self.block_size:
-            key = self._key(table.key, tokens[start:computed], spans, start)
+        start = table.num_published * self.block_size
+        if self.prefix_cache and 0 < num_computed - start < self.block_size:
+            key = self._block_key(table.last_key, tokens[start:num_computed], spans, start)
             for group, blocks in zip(self.groups, table.blocks, strict=True):
-                group.pool.publish(blocks[table.published], key)
+                group.pool.publish_block(blocks[table.num_published], key)
         for group, blocks in zip(self.groups, table.blocks, strict=True):
             # The end first: of one sequence, its beginning is worth keeping longest.
             for block in reversed(blocks):
-                if block != NULL:
-                    group.pool.release(block)
+                if block != NULL_BLOCK:
+                    group.pool.release_block(block)
             blocks.clear()
-        table.dropped = [0] * len(self.groups)
-        table.published = 0
-        table.key = b""
+        table.num_dropped = [0] * len(self.groups)
+        table.num_published = 0
+        table.last_key = b""
 
     def _longest_hit(self, keys: list[bytes]) -> int:
         """The most leading blocks such that every group still has those it needs."""
@@ -273,37 +291,39 @@ class KVBlocks:
                 continue
             run = hit = 0
             for number, key in enumerate(keys[:best], start=1):
-                run = run + 1 if group.pool.find(key) is not None else 0
-                if run >= number - self._first_needed(group, number * self.block_size):
+                run = run + 1 if group.pool.find_block(key) is not None else 0
+                if run >= number - self._first_needed_block(group, number * self.block_size):
                     hit = number
             best = hit
         # With several sliding groups a shorter hit may break an earlier group's run; Gemma 3 has
         # one window, so one sliding group.
         return best
 
-    def _first_needed(self, group: Group, computed: int) -> int:
+    def _first_needed_block(self, group: LayerGroup, position: int) -> int:
         """Index of the first block that the token at position `computed` attends to."""
         if group.window is None:
             return 0
-        return max(0, computed - group.window + 1) // self.block_size
+        return max(0, position - group.window + 1) // self.block_size
 
-    def _most(self, group: Group) -> int:
+    def _max_window_blocks(self, group: LayerGroup) -> int:
         """The most blocks a sequence holds in a sliding group."""
-        return -(-((group.window or 0) + self.step_tokens) // self.block_size) + 1
+        return -(-((group.window or 0) + self.max_chunk_tokens) // self.block_size) + 1
 
-    def _chain(
+    def _block_keys(
         self, key: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int
     ) -> Iterator[bytes]:
         """Keys of the full blocks of `tokens`, whose first one has position `start`."""
-        size = self.block_size
-        for offset in range(0, len(tokens) - size + 1, size):
-            key = self._key(key, tokens[offset : offset + size], spans, start + offset)
+        block_size = self.block_size
+        for offset in range(0, len(tokens) - block_size + 1, block_size):
+            key = self._block_key(key, tokens[offset : offset + block_size], spans, start + offset)
             yield key
 
     @staticmethod
-    def _key(before: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int) -> bytes:
+    def _block_key(
+        parent_key: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int
+    ) -> bytes:
         """The key of a block that holds `tokens` from position `start` on, by that before it."""
-        content = blake2b(before, digest_size=16)
+        content = blake2b(parent_key, digest_size=16)
         content.update(array("q", tokens).tobytes())
         for span in spans:
             if span.start < start + len(tokens) and start < span.end:

@@ -15,62 +15,66 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-_KEPT_OWNERS = 1024
+_MAX_IDLE_OWNERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket(Generic[T]):
     """A place in the line."""
 
-    start: float
-    number: int  # order of arrival
+    start_tag: float
+    arrival: int  # order of arrival
     item: T
     owner: str
-    end: float
+    finish_tag: float
 
     @property
-    def place(self) -> tuple[float, int]:
+    def queue_position(self) -> tuple[float, int]:
         """What the line is sorted by."""
-        return (self.start, self.number)
+        return (self.start_tag, self.arrival)
 
 
-class FairLine(Generic[T]):
+class FairQueue(Generic[T]):
     """Requests in the order in which they shall start."""
 
     def __init__(self) -> None:
-        self._line: list[Ticket[T]] = []
-        self._ends: dict[str, float] = {}
-        self._now = 0.0  # virtual time: the start tag of whoever was served last
-        self._count = 0
+        self._tickets: list[Ticket[T]] = []
+        self._finish_tags: dict[str, float] = {}
+        self._virtual_time = 0.0  # virtual time: the start tag of whoever was served last
+        self._num_arrivals = 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self._tickets)
 
     def __iter__(self) -> Iterator[Ticket[T]]:
-        return iter(list(self._line))
+        return iter(list(self._tickets))
 
-    def join(self, item: T, owner: str, cost: float, weight: float = 1.0) -> Ticket[T]:
+    def enqueue(self, item: T, owner: str, cost: float, weight: float = 1.0) -> Ticket[T]:
         """Queue up. `cost` is the work expected (tokens); twice the weight, twice the share."""
-        start = max(self._now, self._ends.get(owner, 0.0))
-        ticket = Ticket(start, self._count, item, owner, start + cost / weight)
-        self._count += 1
-        self._ends[owner] = ticket.end
-        insort(self._line, ticket, key=lambda t: t.place)
+        start = max(self._virtual_time, self._finish_tags.get(owner, 0.0))
+        ticket = Ticket(start, self._num_arrivals, item, owner, start + cost / weight)
+        self._num_arrivals += 1
+        self._finish_tags[owner] = ticket.finish_tag
+        insort(self._tickets, ticket, key=lambda t: t.queue_position)
         return ticket
 
-    def rejoin(self, ticket: Ticket[T]) -> None:
+    def requeue(self, ticket: Ticket[T]) -> None:
         """Back to the old place (after a preemption)."""
-        insort(self._line, ticket, key=lambda t: t.place)
+        insort(self._tickets, ticket, key=lambda t: t.queue_position)
 
-    def serve(self, ticket: Ticket[T]) -> None:
+    def start_service(self, ticket: Ticket[T]) -> None:
         """It starts now."""
-        self._line.remove(ticket)
-        self._now = max(self._now, ticket.start)
-        if len(self._ends) > _KEPT_OWNERS:  # whoever's work lies in the past needs no memory
-            self._ends = {owner: end for owner, end in self._ends.items() if end > self._now}
+        self._tickets.remove(ticket)
+        self._virtual_time = max(self._virtual_time, ticket.start_tag)
+        if (
+            len(self._finish_tags) > _MAX_IDLE_OWNERS
+        ):  # whoever's work lies in the past needs no memory
+            self._finish_tags = {
+                owner: end for owner, end in self._finish_tags.items() if end > self._virtual_time
+            }
 
-    def leave(self, ticket: Ticket[T]) -> None:
+    def cancel_ticket(self, ticket: Ticket[T]) -> None:
         """It gives up; its owner isn't charged if nothing was queued behind it."""
-        self._line.remove(ticket)
-        if self._ends.get(ticket.owner) == ticket.end:
-            self._ends[ticket.owner] = ticket.start
+        self._tickets.remove(ticket)
+        if self._finish_tags.get(ticket.owner) == ticket.finish_tag:
+            self._finish_tags[ticket.owner] = ticket.start_tag

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import KVBlocks, Table
-from bot.engine.schedule.fair_queue import FairLine, Ticket
+from bot.engine.schedule.block_manager import BlockManager, BlockTable
+from bot.engine.schedule.fair_queue import FairQueue, Ticket
 
-_LEAST_TOKENS = 16  # what a step's budget shrinks to at least
-_CROWD = 4  # sequences of one owner in a batch of which they are more than half
-_CALM_STEPS = 64  # steps without trouble before a shrunken batch grows again
+_MIN_STEP_TOKENS = 16  # what a step's budget shrinks to at least
+_DOMINANT_SEQUENCES = 4  # sequences of one owner in a batch of which they are more than half
+_STEPS_BEFORE_GROWTH = 64  # steps without trouble before a shrunken batch grows again
 
 
 @dataclass(slots=True, eq=False)
@@ -29,31 +29,31 @@ class Sequence:
     """One reply being generated. `tokens`: the prompt and what was generated so far."""
 
     owner: str
-    tokens: list[int]
-    spans: tuple[ImageSpan, ...]
-    max_new: int
-    table: Table
-    prompt_length: int
-    computed: int = 0  # tokens whose K/V is in the pool
-    cached: int = 0  # of the prompt, found in the prefix cache when it first started
-    preemptions: int = 0
+    token_ids: list[int]
+    image_spans: tuple[ImageSpan, ...]
+    max_new_tokens: int
+    block_table: BlockTable
+    num_prompt_tokens: int
+    num_computed_tokens: int = 0  # tokens whose K/V is in the pool
+    num_cached_tokens: int = 0  # of the prompt, found in the prefix cache when it first started
+    num_preemptions: int = 0
     started: bool = False
     ticket: Ticket[Sequence] | None = None
 
     @property
-    def remaining(self) -> int:
+    def num_uncomputed_tokens(self) -> int:
         """Tokens to compute before the next one can be sampled; 1 while decoding."""
-        return len(self.tokens) - self.computed
+        return len(self.token_ids) - self.num_computed_tokens
 
     @property
-    def generated(self) -> int:
+    def num_generated_tokens(self) -> int:
         """Tokens of the reply so far."""
-        return len(self.tokens) - self.prompt_length
+        return len(self.token_ids) - self.num_prompt_tokens
 
     @property
-    def age(self) -> tuple[float, int]:
+    def arrival_order(self) -> tuple[float, int]:
         """Smaller is older: what preemption spares."""
-        return self.ticket.place if self.ticket else (0.0, 0)
+        return self.ticket.queue_position if self.ticket else (0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +62,25 @@ class Chunk:
 
     sequence: Sequence
     start: int
-    count: int
+    num_tokens: int
 
     @property
     def end(self) -> int:
         """The position behind the chunk."""
-        return self.start + self.count
+        return self.start + self.num_tokens
 
-    def half(self) -> Chunk | None:
+    def first_half(self) -> Chunk | None:
         """Its first half or so, not cutting an image; None if it can't be made shorter."""
-        end = self.start + self.count // 2
-        for span in self.sequence.spans:
+        end = self.start + self.num_tokens // 2
+        for span in self.sequence.image_spans:
             if span.start < end < span.end:
                 end = span.start
         return Chunk(self.sequence, self.start, end - self.start) if end > self.start else None
 
     @property
-    def samples(self) -> bool:
+    def samples_next_token(self) -> bool:
         """Does it end where the next token is to be drawn?"""
-        return self.end == len(self.sequence.tokens)
+        return self.end == len(self.sequence.token_ids)
 
 
 class Scheduler:
@@ -92,207 +92,240 @@ class Scheduler:
         step_tokens: the token budget of one step (one image may exceed it).
     """
 
-    def __init__(self, blocks: KVBlocks, *, max_running: int, step_tokens: int) -> None:
+    def __init__(self, blocks: BlockManager, *, max_running: int, max_step_tokens: int) -> None:
         self.blocks = blocks
         self.max_running = max_running
-        self.step_tokens = step_tokens
-        self.prefill_limit: Callable[[int, int], int] = lambda _decoding, _usual: step_tokens
+        self.max_step_tokens = max_step_tokens
+        self.prefill_limit: Callable[[int, int], int] = lambda _decoding, _usual: max_step_tokens
         """Prompt tokens at most, where so many decode in this step and so many in a usual one."""
-        self._most_running, self._most_tokens = max_running, step_tokens
-        self._calm = 0  # steps since the device ran out of memory, or things grew again
-        self._limit = step_tokens
+        self._configured_max_running, self._configured_max_step_tokens = (
+            max_running,
+            max_step_tokens,
+        )
+        self._steps_since_change = (
+            0  # steps since the device ran out of memory, or things grew again
+        )
+        self._step_budget = max_step_tokens
         self.running: list[Sequence] = []
-        self.line: FairLine[Sequence] = FairLine()
-        self._steps = 0
-        self._crowd: str | None = None  # the owner who lets others pass
-        self._aside = False  # the crowd has no part in this step
+        self.waiting: FairQueue[Sequence] = FairQueue()
+        self._num_steps = 0
+        self._deferred_owner: str | None = None  # the owner who lets others pass
+        self._defers_decoding = False  # the crowd has no part in this step
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Nobody runs and nobody waits."""
-        return not self.running and not len(self.line)
+        return not self.running and not len(self.waiting)
 
-    def add(self, sequence: Sequence, weight: float = 1.0) -> None:
+    def add_sequence(self, sequence: Sequence, weight: float = 1.0) -> None:
         """Queue a sequence up."""
-        cost = sequence.prompt_length + sequence.max_new
-        sequence.ticket = self.line.join(sequence, sequence.owner, cost, weight)
+        cost = sequence.num_prompt_tokens + sequence.max_new_tokens
+        sequence.ticket = self.waiting.enqueue(sequence, sequence.owner, cost, weight)
 
-    def remove(self, sequence: Sequence) -> None:
+    def remove_sequence(self, sequence: Sequence) -> None:
         """Take it out, wherever it is."""
         if sequence in self.running:
             self.running.remove(sequence)
         elif sequence.ticket is not None:
             if sequence.started:  # preempted: its work was already charged
-                self.line.serve(sequence.ticket)
+                self.waiting.start_service(sequence.ticket)
             else:
-                self.line.leave(sequence.ticket)
-        self._release(sequence)
+                self.waiting.cancel_ticket(sequence.ticket)
+        self._free_sequence(sequence)
 
-    def schedule(self) -> list[Chunk]:
+    def schedule_step(self) -> list[Chunk]:
         """The next step, decoding sequences first; empty only if nobody runs or waits."""
-        self._steps += 1
-        self._crowd = self._who_lets_pass()
+        self._num_steps += 1
+        self._deferred_owner = self._choose_deferred_owner()
         # Never in two steps running, so that no stream of newcomers starves anybody.
-        self._aside = self._crowd is not None and not self._aside
-        plan = self._compose()
-        if not plan and self._crowd is not None:  # those who wait can't be let in
-            self._crowd, self._aside = None, False
-            plan = self._compose()
-        return sorted(plan.values(), key=lambda c: c.count > 1)
+        self._defers_decoding = self._deferred_owner is not None and not self._defers_decoding
+        chunks = self._compose_step()
+        if not chunks and self._deferred_owner is not None:  # those who wait can't be let in
+            self._deferred_owner, self._defers_decoding = None, False
+            chunks = self._compose_step()
+        return sorted(chunks.values(), key=lambda c: c.num_tokens > 1)
 
-    def _compose(self) -> dict[Sequence, Chunk]:
+    def _compose_step(self) -> dict[Sequence, Chunk]:
         """Chunks for all who have a part in this step."""
-        plan: dict[Sequence, Chunk] = {}
-        decoding = sorted((s for s in self.running if s.remaining == 1), key=lambda s: s.age)
+        chunks: dict[Sequence, Chunk] = {}
+        decoding = sorted(
+            (s for s in self.running if s.num_uncomputed_tokens == 1), key=lambda s: s.arrival_order
+        )
         for sequence in decoding:
-            if sequence in self.running and not (self._aside and sequence.owner == self._crowd):
-                self._plan(plan, sequence, 1)
+            if sequence in self.running and not (
+                self._defers_decoding and sequence.owner == self._deferred_owner
+            ):
+                self._add_chunk(chunks, sequence, 1)
         # Who stands aside waits for this step like those who are in it.
-        most = self.prefill_limit(len(plan), len(decoding))
-        self._limit = min(self.step_tokens, len(plan) + most)
+        most = self.prefill_limit(len(chunks), len(decoding))
+        self._step_budget = min(self.max_step_tokens, len(chunks) + most)
         # Every other step begins with the newest and shortest prompts, so that a long one delays
         # few; the other steps begin with the oldest, so that it isn't delayed for ever.
-        if self._steps % 2:
-            self._prefill(plan, self._prompts(lambda s: s.age))
-            self._admit(plan)
+        if self._num_steps % 2:
+            self._prefill_running(chunks, self._prefilling_sequences(lambda s: s.arrival_order))
+            self._admit_waiting(chunks)
         else:
-            self._admit(plan)
-            self._prefill(plan, self._prompts(lambda s: s.remaining))
-        return plan
+            self._admit_waiting(chunks)
+            self._prefill_running(
+                chunks, self._prefilling_sequences(lambda s: s.num_uncomputed_tokens)
+            )
+        return chunks
 
-    def _prompts(self, key: Callable[[Sequence], Any]) -> list[Sequence]:
-        return sorted((s for s in self.running if s.owner != self._crowd), key=key)
+    def _prefilling_sequences(self, key: Callable[[Sequence], Any]) -> list[Sequence]:
+        return sorted((s for s in self.running if s.owner != self._deferred_owner), key=key)
 
-    def _who_lets_pass(self) -> str | None:
+    def _choose_deferred_owner(self) -> str | None:
         """The owner who crowds the batch, if somebody else waits for a first token.
 
         No prompt of theirs is read meanwhile, and in every other step they don't decode either.
         """
-        if len(self.running) < _CROWD:
+        if len(self.running) < _DOMINANT_SEQUENCES:
             return None
-        owner, held = Counter(s.owner for s in self.running).most_common(1)[0]
-        if held < _CROWD or held * 2 <= len(self.running):
+        owner, num_held = Counter(s.owner for s in self.running).most_common(1)[0]
+        if num_held < _DOMINANT_SEQUENCES or num_held * 2 <= len(self.running):
             return None
-        waits = any(s.owner != owner and not s.generated for s in self.running)
-        return owner if waits or any(t.owner != owner for t in self.line) else None
+        others_wait = any(s.owner != owner and not s.num_generated_tokens for s in self.running)
+        return owner if others_wait or any(t.owner != owner for t in self.waiting) else None
 
-    def settle(self, chunks: list[Chunk]) -> None:
+    def commit_step(self, chunks: list[Chunk]) -> None:
         """The step is computed; call before sampled tokens are appended."""
         for chunk in chunks:
             sequence = chunk.sequence
-            sequence.computed = chunk.end
-            self.blocks.settle(sequence.table, sequence.tokens, sequence.spans, chunk.end)
+            sequence.num_computed_tokens = chunk.end
+            self.blocks.commit_tokens(
+                sequence.block_table, sequence.token_ids, sequence.image_spans, chunk.end
+            )
 
-    def preempt(self, sequence: Sequence) -> None:
+    def preempt_sequence(self, sequence: Sequence) -> None:
         """Back into the line at its old place; what it has generated is kept."""
         assert sequence.ticket is not None
         self.running.remove(sequence)
-        self._release(sequence)
-        sequence.preemptions += 1
-        self.line.rejoin(sequence.ticket)
+        self._free_sequence(sequence)
+        sequence.num_preemptions += 1
+        self.waiting.requeue(sequence.ticket)
 
-    def shrink(self, sequences: int) -> None:
+    def shrink_limits(self, num_sequences: int) -> None:
         """A step of so many sequences ran out of the device's memory: smaller ones from now on.
 
         Who has no place any more goes on later.
         """
-        self.max_running = max(1, sequences // 2)
-        self.step_tokens = max(_LEAST_TOKENS, self.step_tokens // 2)
-        self._calm = 0
+        self.max_running = max(1, num_sequences // 2)
+        self.max_step_tokens = max(_MIN_STEP_TOKENS, self.max_step_tokens // 2)
+        self._steps_since_change = 0
         while len(self.running) > self.max_running:
-            self.preempt(max(self.running, key=lambda s: s.age))
+            self.preempt_sequence(max(self.running, key=lambda s: s.arrival_order))
 
-    def recover(self) -> None:
+    def recover_limits(self) -> None:
         """A step went well: after many of them, try larger ones again."""
-        if (self.max_running, self.step_tokens) == (self._most_running, self._most_tokens):
+        if (self.max_running, self.max_step_tokens) == (
+            self._configured_max_running,
+            self._configured_max_step_tokens,
+        ):
             return
-        self._calm += 1
-        if self._calm >= _CALM_STEPS:
-            self._calm = 0
-            self.max_running = min(self._most_running, self.max_running * 2)
-            self.step_tokens = min(self._most_tokens, self.step_tokens * 2)
+        self._steps_since_change += 1
+        if self._steps_since_change >= _STEPS_BEFORE_GROWTH:
+            self._steps_since_change = 0
+            self.max_running = min(self._configured_max_running, self.max_running * 2)
+            self.max_step_tokens = min(self._configured_max_step_tokens, self.max_step_tokens * 2)
 
-    def fresh(self, blocks: KVBlocks) -> Scheduler:
+    def empty_copy(self, blocks: BlockManager) -> Scheduler:
         """An empty one with the same limits over other blocks."""
-        new = Scheduler(blocks, max_running=self._most_running, step_tokens=self._most_tokens)
+        new = Scheduler(
+            blocks,
+            max_running=self._configured_max_running,
+            max_step_tokens=self._configured_max_step_tokens,
+        )
         new.prefill_limit = self.prefill_limit
         return new
 
-    def _release(self, sequence: Sequence) -> None:
+    def _free_sequence(self, sequence: Sequence) -> None:
         """Give back what a sequence holds of the pool."""
-        self.blocks.release(sequence.table, sequence.tokens, sequence.spans, sequence.computed)
-        sequence.computed = 0
+        self.blocks.free_blocks(
+            sequence.block_table,
+            sequence.token_ids,
+            sequence.image_spans,
+            sequence.num_computed_tokens,
+        )
+        sequence.num_computed_tokens = 0
 
-    def _budget(self, plan: dict[Sequence, Chunk]) -> int:
-        return self._limit - sum(chunk.count for chunk in plan.values())
+    def _remaining_budget(self, chunks: dict[Sequence, Chunk]) -> int:
+        return self._step_budget - sum(chunk.num_tokens for chunk in chunks.values())
 
-    def _prefill(self, plan: dict[Sequence, Chunk], order: list[Sequence]) -> None:
+    def _prefill_running(self, chunks: dict[Sequence, Chunk], order: list[Sequence]) -> None:
         for sequence in order:
             # It may decode, be in the step already, or have been preempted in this very loop.
-            prefills = sequence.remaining > 1 and sequence not in plan
-            if prefills and sequence in self.running and self._budget(plan) > 0:
-                self._plan(plan, sequence, self._chunk(plan, sequence))
+            prefills = sequence.num_uncomputed_tokens > 1 and sequence not in chunks
+            if prefills and sequence in self.running and self._remaining_budget(chunks) > 0:
+                self._add_chunk(chunks, sequence, self._chunk_length(chunks, sequence))
 
-    def _chunk(self, plan: dict[Sequence, Chunk], sequence: Sequence) -> int:
+    def _chunk_length(self, chunks: dict[Sequence, Chunk], sequence: Sequence) -> int:
         """How many tokens to prefill now. Never cuts an image: its soft tokens see each other."""
-        start = sequence.computed
-        end = min(len(sequence.tokens), start + self._budget(plan))
-        for span in sequence.spans:
+        start = sequence.num_computed_tokens
+        end = min(len(sequence.token_ids), start + self._remaining_budget(chunks))
+        for span in sequence.image_spans:
             if span.start < end < span.end:
                 if start < span.start:
                     return span.start - start
-                alone = all(chunk.count == 1 for chunk in plan.values())
+                alone = all(chunk.num_tokens == 1 for chunk in chunks.values())
                 return span.end - start if alone else 0
         return end - start
 
-    def _plan(self, plan: dict[Sequence, Chunk], sequence: Sequence, count: int) -> None:
+    def _add_chunk(
+        self, chunks: dict[Sequence, Chunk], sequence: Sequence, num_tokens: int
+    ) -> None:
         """Put a chunk into the step; preempts the youngest while there is no room for it."""
-        if not count:
+        if not num_tokens:
             return
-        while not self.blocks.reserve(sequence.table, sequence.computed + count):
-            victim = max(self.running, key=lambda s: s.age)
-            self.preempt(victim)
-            plan.pop(victim, None)
+        while not self.blocks.allocate_blocks(
+            sequence.block_table, sequence.num_computed_tokens + num_tokens
+        ):
+            victim = max(self.running, key=lambda s: s.arrival_order)
+            self.preempt_sequence(victim)
+            chunks.pop(victim, None)
             if victim is sequence:
                 return
-        plan[sequence] = Chunk(sequence, sequence.computed, count)
+        chunks[sequence] = Chunk(sequence, sequence.num_computed_tokens, num_tokens)
 
-    def _admit(self, plan: dict[Sequence, Chunk]) -> None:
-        for ticket in self.line:
-            if self._budget(plan) <= 0:
+    def _admit_waiting(self, chunks: dict[Sequence, Chunk]) -> None:
+        for ticket in self.waiting:
+            if self._remaining_budget(chunks) <= 0:
                 return
             sequence, victim = ticket.item, None
-            if sequence.owner == self._crowd:
+            if sequence.owner == self._deferred_owner:
                 continue
             if len(self.running) >= self.max_running:
-                victim = self._who_yields_to(sequence)
+                victim = self._choose_victim(sequence)
                 if victim is None:
                     continue
-            hit = self.blocks.attach(sequence.table, sequence.tokens, sequence.spans)
-            sequence.computed = hit
-            count = self._chunk(plan, sequence)
+            num_cached = self.blocks.attach_cached_prefix(
+                sequence.block_table, sequence.token_ids, sequence.image_spans
+            )
+            sequence.num_computed_tokens = num_cached
+            num_tokens = self._chunk_length(chunks, sequence)
             # One block to grow into for everybody who runs: else it would be preempted at once.
             spare = len(self.running)
-            if not count or not self.blocks.fits(sequence.table, len(sequence.tokens), spare):
-                self._release(sequence)
+            if not num_tokens or not self.blocks.can_allocate(
+                sequence.block_table, len(sequence.token_ids), spare
+            ):
+                self._free_sequence(sequence)
                 return
             if victim is not None:
-                self.preempt(victim)
-                plan.pop(victim, None)
+                self.preempt_sequence(victim)
+                chunks.pop(victim, None)
             if not sequence.started:
                 sequence.started = True
-                sequence.cached = hit
-            self.line.serve(ticket)
+                sequence.num_cached_tokens = num_cached
+            self.waiting.start_service(ticket)
             self.running.append(sequence)
-            self._plan(plan, sequence, count)
+            self._add_chunk(chunks, sequence, num_tokens)
 
-    def _who_yields_to(self, sequence: Sequence) -> Sequence | None:
+    def _choose_victim(self, newcomer: Sequence) -> Sequence | None:
         """The batch is full: whoever holds most of it gives one place to whoever holds less.
 
         Only where that makes the shares more even, so places do not go back and forth.
         """
         held = Counter(s.owner for s in self.running)
-        richest, most = held.most_common(1)[0]
-        if most < held[sequence.owner] + 2:
+        richest, num_most = held.most_common(1)[0]
+        if num_most < held[newcomer.owner] + 2:
             return None
-        return max((s for s in self.running if s.owner == richest), key=lambda s: s.age)
+        return max((s for s in self.running if s.owner == richest), key=lambda s: s.arrival_order)

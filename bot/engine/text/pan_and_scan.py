@@ -45,7 +45,7 @@ class CropRule:
     min_ratio: float = _MIN_RATIO
 
     @classmethod
-    def of(cls, mode: PanAndScan, processor: Any) -> CropRule:
+    def from_processor(cls, mode: PanAndScan, processor: Any) -> CropRule:
         """The rule of a model's image processor."""
         return cls(
             mode,
@@ -55,7 +55,7 @@ class CropRule:
             processor.pan_and_scan_min_ratio_to_activate or _MIN_RATIO,
         )
 
-    def crops(self, image: Image) -> tuple[Crop, ...]:
+    def crop_image(self, image: Image) -> tuple[Crop, ...]:
         """The crops to show beside a picture; only its header is read."""
         if self.mode == "off":
             return ()
@@ -66,13 +66,13 @@ class CropRule:
             return ()
         return tuple(
             Crop(image.data, f"{image.digest}/{'-'.join(map(str, box))}", box)
-            for box in self.boxes(*size)
+            for box in self.crop_boxes(*size)
         )
 
-    def boxes(self, width: int, height: int) -> tuple[Box, ...]:
+    def crop_boxes(self, width: int, height: int) -> tuple[Box, ...]:
         """Where the crops of a picture of this size lie; none where the rule asks for none."""
         longer, shorter = max(width, height), min(width, height)
-        if not self._applies(longer, shorter):
+        if not self._should_crop(longer, shorter):
             return ()
         # As `Gemma3ImageProcessor.pan_and_scan`: slices along the longer side.
         count = min(longer // self.min_crop, math.floor(longer / shorter + 0.5))
@@ -85,7 +85,7 @@ class CropRule:
             return tuple((start, 0, end, height) for start, end in slices)
         return tuple((0, start, width, end) for start, end in slices)
 
-    def _applies(self, longer: int, shorter: int) -> bool:
+    def _should_crop(self, longer: int, shorter: int) -> bool:
         if self.mode == "off" or longer / shorter < self.min_ratio:
             return False
         return (

@@ -21,11 +21,11 @@ from bot.engine.prompt import ImageSpan, Prompt
 from bot.engine.text.pan_and_scan import CropRule
 
 # Added tokens that the tokenizer file doesn't mark as special in every edition, yet control.
-_CONTROL = re.compile(
+_CONTROL_TOKEN = re.compile(
     r"<unused\d+>|\[multimodal\]|\[@BOS@\]|<(start|end)_of_(turn|image)>|<image_soft_token>"
     r"|<(pad|eos|bos|unk|mask)>"
 )
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _NO_CROPS = CropRule("off")
 _CACHED_TEXTS = 2048  # personas and finished turns come again with every turn
 
@@ -34,10 +34,10 @@ _CACHED_TEXTS = 2048  # personas and finished turns come again with every turn
 class ImageTokens:
     """The ids around and inside a picture and how many soft tokens it takes (Gemma 3: 256)."""
 
-    start: int
-    end: int
-    soft: int
-    count: int
+    start_id: int
+    end_id: int
+    soft_id: int
+    num_soft_tokens: int
 
 
 class ChatTokenizer:
@@ -53,9 +53,9 @@ class ChatTokenizer:
     def __init__(
         self,
         tokenizer: Any,
-        images: ImageTokens | None,
+        image_tokens: ImageTokens | None,
         vocab_size: int,
-        crops: CropRule = _NO_CROPS,
+        crop_rule: CropRule = _NO_CROPS,
     ) -> None:
         backend: Tokenizer = tokenizer.backend_tokenizer
         self._literal, control = _without_control_tokens(backend)
@@ -64,12 +64,12 @@ class ChatTokenizer:
         self.start_of_turn: int = control["<start_of_turn>"]
         self.end_of_turn: int = control["<end_of_turn>"]
         self.eos: int | None = control.get("<eos>")
-        self.images = images
-        self.crops = crops
+        self.image_tokens = image_tokens
+        self.crop_rule = crop_rule
         self.vocab_size = vocab_size
         self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_uncached)
 
-    def prompt(self, messages: Sequence[Message]) -> Prompt:
+    def build_prompt(self, messages: Sequence[Message]) -> Prompt:
         """The prompt that asks for the next reply.
 
         Raises:
@@ -77,36 +77,36 @@ class ChatTokenizer:
                 model can't take it.
         """
         check_messages(messages)
-        out = _Builder(self)
-        out.control(self.bos)
+        builder = _PromptBuilder(self)
+        builder.add_control_token(self.bos)
         prefix = ""
         if messages[0].role == "system":
             system = "".join(part.text for part in messages[0].parts if isinstance(part, Text))
             prefix = system + "\n\n" if system.strip() else ""
             messages = messages[1:]
         for message in messages:
-            out.control(self.start_of_turn)
+            builder.add_control_token(self.start_of_turn)
             role = "model" if message.role == "assistant" else "user"
-            out.text(f"{role}\n{prefix}")
+            builder.add_text(f"{role}\n{prefix}")
             prefix = ""
             for part in message.parts:
                 if isinstance(part, Image):
-                    out.image(part)
-                elif message.role == "assistant" and self._reusable(part.token_ids):
-                    out.generated(part.token_ids)
+                    builder.add_image(part)
+                elif message.role == "assistant" and self._can_reuse_ids(part.token_ids):
+                    builder.add_generated_ids(part.token_ids)
                 else:
-                    out.text(part.text.strip())
-            out.control(self.end_of_turn)
-            out.text("\n")
-        out.control(self.start_of_turn)
-        out.text("model\n")
-        return out.done()
+                    builder.add_text(part.text.strip())
+            builder.add_control_token(self.end_of_turn)
+            builder.add_text("\n")
+        builder.add_control_token(self.start_of_turn)
+        builder.add_text("model\n")
+        return builder.build_prompt()
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """The ids of `text` taken literally; never a control token, whatever it contains."""
         return self._encode(text)
 
-    def piece(self, token_id: int) -> bytes:
+    def token_to_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes a token stands for (possibly part of a character); control tokens: none.
 
         Source: the decoder in Gemma's tokenizer.json (▁ is a space, `<0xNN>` is a byte).
@@ -116,19 +116,19 @@ class ChatTokenizer:
         piece = self._literal.id_to_token(token_id)
         if piece is None:  # the model's matrix is padded beyond the vocabulary
             return b""
-        if byte := _BYTE.fullmatch(piece):
+        if byte := _BYTE_TOKEN.fullmatch(piece):
             return bytes([int(byte[1], 16)])
         return piece.replace("▁", " ").encode()
 
     def _encode_uncached(self, text: str) -> tuple[int, ...]:
         return tuple(self._literal.encode(text, add_special_tokens=False).ids)
 
-    def _reusable(self, ids: tuple[int, ...]) -> bool:
+    def _can_reuse_ids(self, ids: tuple[int, ...]) -> bool:
         """Ids of a model with a larger vocabulary (the operator changed it) can't be reused."""
         return bool(ids) and min(ids) >= 0 and max(ids) < self.vocab_size
 
 
-class _Builder:
+class _PromptBuilder:
     """Collects a prompt; text between two control tokens stays one string until it is tokenised."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
@@ -138,52 +138,52 @@ class _Builder:
         self._spans: list[ImageSpan] = []
         self._images: list[Image] = []
 
-    def text(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         self._text.append(text)
 
-    def control(self, token_id: int) -> None:
-        self._flush()
+    def add_control_token(self, token_id: int) -> None:
+        self._flush_text()
         self._ids.append(token_id)
 
-    def generated(self, ids: tuple[int, ...]) -> None:
-        self._flush()
+    def add_generated_ids(self, ids: tuple[int, ...]) -> None:
+        self._flush_text()
         ends = {self._tokenizer.end_of_turn, self._tokenizer.eos}
         stop = len(ids)
         while stop and ids[stop - 1] in ends:
             stop -= 1
         self._ids.extend(ids[:stop])
 
-    def image(self, image: Image) -> None:
+    def add_image(self, image: Image) -> None:
         """A picture and its crops, in Gemma3Processor's words."""
-        crops = self._tokenizer.crops.crops(image)
+        crops = self._tokenizer.crop_rule.crop_image(image)
         if not crops:
-            self._view(image)
+            self._add_view(image)
             return
-        self.text("Here is the original image ")
-        self._view(image)
-        self.text(" and here are some crops to help you see better ")
+        self.add_text("Here is the original image ")
+        self._add_view(image)
+        self.add_text(" and here are some crops to help you see better ")
         for number, crop in enumerate(crops):
-            self.text(" " if number else "")
-            self._view(crop)
+            self.add_text(" " if number else "")
+            self._add_view(crop)
 
-    def _view(self, image: Image) -> None:
+    def _add_view(self, image: Image) -> None:
         """As Gemma3Processor does: two newlines on either side, merged with the text around."""
-        tokens = self._tokenizer.images
+        tokens = self._tokenizer.image_tokens
         if tokens is None:
             raise ValueError("this model sees no pictures; leave them out of the messages")
-        self.text("\n\n")
-        self.control(tokens.start)
-        self._spans.append(ImageSpan(len(self._ids), tokens.count, image.digest))
-        self._ids.extend([tokens.soft] * tokens.count)
-        self.control(tokens.end)
-        self.text("\n\n")
+        self.add_text("\n\n")
+        self.add_control_token(tokens.start_id)
+        self._spans.append(ImageSpan(len(self._ids), tokens.num_soft_tokens, image.digest))
+        self._ids.extend([tokens.soft_id] * tokens.num_soft_tokens)
+        self.add_control_token(tokens.end_id)
+        self.add_text("\n\n")
         self._images.append(image)
 
-    def done(self) -> Prompt:
-        self._flush()
+    def build_prompt(self) -> Prompt:
+        self._flush_text()
         return Prompt(tuple(self._ids), tuple(self._spans), tuple(self._images))
 
-    def _flush(self) -> None:
+    def _flush_text(self) -> None:
         if text := "".join(self._text):
             self._ids.extend(self._tokenizer.encode_text(text))
         self._text.clear()
@@ -201,10 +201,12 @@ def check_messages(messages: Sequence[Message]) -> None:
     if any(isinstance(part, Image) for part in messages[0].parts) and turns is not messages:
         raise ValueError("a system message can't hold a picture")
     for number, message in enumerate(turns):
-        want = "assistant" if number % 2 else "user"
-        if message.role != want:
-            raise ValueError(f"turn {number + 1} is the {message.role}'s, must be the {want}'s")
-        if want == "assistant" and any(isinstance(part, Image) for part in message.parts):
+        expected_role = "assistant" if number % 2 else "user"
+        if message.role != expected_role:
+            raise ValueError(
+                f"turn {number + 1} is the {message.role}'s, must be the {expected_role}'s"
+            )
+        if expected_role == "assistant" and any(isinstance(part, Image) for part in message.parts):
             raise ValueError(f"turn {number + 1}: a reply can't hold a picture")
     if turns[-1].role != "user":
         raise ValueError("the last message must be the user's")
@@ -223,7 +225,7 @@ def _without_control_tokens(backend: Tokenizer) -> tuple[Tokenizer, dict[str, in
     plain: list[dict[str, Any]] = []
     control: dict[str, int] = {}
     for token in added:
-        if token["special"] or _CONTROL.fullmatch(token["content"]):
+        if token["special"] or _CONTROL_TOKEN.fullmatch(token["content"]):
             control[token["content"]] = token["id"]
         else:
             plain.append(token)

@@ -45,7 +45,7 @@ async def test_the_engine_scores_as_the_model_does(config: LocalEngineConfig) ->
     try:
         running: Any = engine._running
         got, count = loss.score(running.worker, pieces)
-        assert running.worker.scheduler.idle
+        assert running.worker.scheduler.is_idle
     finally:
         await engine.stop()
     wanted = [reference(piece) for piece in pieces]

@@ -165,7 +165,7 @@ async def test_nan_fails_its_own_only(
     runner = engine._running.worker.runner
     compute = runner.graphs._body
 
-    where = len(engine._running.tokenizer.prompt([user("us us us")]).ids) + 9
+    where = len(engine._running.tokenizer.build_prompt([user("us us us")]).ids) + 9
 
     def spoiled(tokens: torch.Tensor, positions: torch.Tensor, plans: Any) -> Any:
         hidden, logits = compute(tokens, positions, plans)

@@ -101,7 +101,7 @@ def test_random_mixes_text_only(
 
 
 def check(rig: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool) -> None:
-    longest = max(len(rig.tokenizer.prompt(a.messages).ids) + a.new for a in wanted)
+    longest = max(len(rig.tokenizer.build_prompt(a.messages).ids) + a.new for a in wanted)
     room = longest + rig.window + shape["step"] if tight else 4000
     rig.build(blocks=-(-room // shape["size"]) + 2, **shape)
     rig.run(wanted)
@@ -117,10 +117,10 @@ def test_preemption_and_eviction_happen_and_change_nothing(blind: Rig) -> None:
     """Six long replies in a pool that holds two."""
     wanted = [Ask([user("the user " * 5 + str(i))], new=40, at=i) for i in range(6)]
     rig = blind
-    longest = max(len(rig.tokenizer.prompt(a.messages).ids) for a in wanted) + 40
+    longest = max(len(rig.tokenizer.build_prompt(a.messages).ids) for a in wanted) + 40
     rig.build(size=4, blocks=longest // 4 * 2, running=6, step=32)
     rig.run(wanted)
-    assert sum(a.sequence.preemptions for a in wanted if a.sequence) > 2
+    assert sum(a.sequence.num_preemptions for a in wanted if a.sequence) > 2
     assert rig.free()
     rig.check(wanted)
 
@@ -136,7 +136,7 @@ def test_next_turn_prefills_only_what_is_new(seeing: Rig) -> None:
     two = Ask([*first, Message("assistant", (Text("", tuple(one.reply)),)), user("and?")], new=12)
     seeing.run([two])
     assert two.sequence is not None
-    assert two.sequence.cached >= len(one.prompt.ids) + len(one.reply) - 1 - 4
+    assert two.sequence.num_cached_tokens >= len(one.prompt.ids) + len(one.reply) - 1 - 4
     assert seeing.vision.passes == passes
     seeing.check([one, two])
 
@@ -150,7 +150,7 @@ def test_hit_inside_a_picture(seeing: Rig) -> None:
         two = Ask([user("x" * pad, picture, "other words")], new=8, at=20)
         seeing.run([one, two])
         assert two.sequence is not None
-        assert two.sequence.cached > 0
+        assert two.sequence.num_cached_tokens > 0
         seeing.check([one, two])
 
 
@@ -160,7 +160,7 @@ def test_same_ids_but_another_picture_is_no_hit(seeing: Rig) -> None:
             for i, p in enumerate(list(PICTURES.values())[:2])]  # fmt: skip
     seeing.run(pair)
     assert pair[1].sequence is not None
-    assert pair[1].sequence.cached <= pair[1].prompt.spans[0].start
+    assert pair[1].sequence.num_cached_tokens <= pair[1].prompt.spans[0].start
     seeing.check(pair)
 
 
@@ -172,7 +172,7 @@ def test_hit_deep_behind_the_window(blind: Rig) -> None:
     blind.run([one, two])
     assert two.sequence is not None
     # The first sequence went on past the shared part by less than a window, or evicted nothing.
-    assert two.sequence.cached > len(two.prompt.ids) // 2
+    assert two.sequence.num_cached_tokens > len(two.prompt.ids) // 2
     blind.check([one, two])
 
 
@@ -182,4 +182,4 @@ def test_window_is_shorter_than_prompts(sees: bool, seeing: Rig, blind: Rig) -> 
     rig = seeing if sees else blind
     kinds = rig.text.config.layer_types
     assert {"sliding_attention", "full_attention"} == set(kinds)
-    assert rig.window < len(rig.tokenizer.prompt([user("hello there")]).ids)
+    assert rig.window < len(rig.tokenizer.build_prompt([user("hello there")]).ids)

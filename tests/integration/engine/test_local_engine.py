@@ -77,10 +77,10 @@ async def settled(engine: LocalEngine) -> None:
     """Wait until nothing runs and every block is back."""
     worker = engine._running.worker
     for _ in range(300):
-        if worker.scheduler.idle and not worker._inbox and not worker._cancelled:
+        if worker.scheduler.is_idle and not worker._inbox and not worker._cancelled:
             break
         await asyncio.sleep(0.01)
-    assert all(g.pool.available == g.pool.size for g in worker.scheduler.blocks.groups)
+    assert all(g.pool.num_available == g.pool.num_blocks for g in worker.scheduler.blocks.groups)
     assert not worker._requests
 
 
@@ -91,7 +91,7 @@ async def test_replies_together_are_generates_alone(engine: LocalEngine) -> None
     together = await asyncio.gather(*(items(engine, *parts) for parts in asked))
     model, processor = models.tiny_seeing_model(), models.tiny_processor()
     for parts, got in zip(asked, together, strict=True):
-        prompt = engine._running.tokenizer.prompt([user(*parts)])
+        prompt = engine._running.tokenizer.build_prompt([user(*parts)])
         inputs: dict[str, Any] = {"input_ids": torch.tensor([prompt.ids])}
         if prompt.images:
             decoded = [_open(image) for image in prompt.images]
@@ -236,11 +236,11 @@ async def test_a_bad_step_fails_only_who_is_to_blame(
 ) -> None:
     runner = engine._running.worker.runner
     forward = runner.forward
-    poison = len(engine._running.tokenizer.prompt([user("bad")]).ids) + 5
+    poison = len(engine._running.tokenizer.build_prompt([user("bad")]).ids) + 5
 
     def failing(chunks: Any, features: Any) -> Any:
         for chunk in chunks:
-            if len(chunk.sequence.tokens) == poison and chunk.sequence.owner == "bad":
+            if len(chunk.sequence.token_ids) == poison and chunk.sequence.owner == "bad":
                 raise RuntimeError("kernel says no")
         return forward(chunks, features)
 
@@ -268,7 +268,7 @@ async def test_out_of_memory_shrinks_the_batch_and_nobody_notices(
     forward, refused = worker.runner.forward, []
 
     def small(chunks: Any, features: Any) -> Any:
-        if len(chunks) > 2 or sum(chunk.count for chunk in chunks) > 20:
+        if len(chunks) > 2 or sum(chunk.num_tokens for chunk in chunks) > 20:
             refused.append(len(chunks))
             raise torch.OutOfMemoryError("no room")
         return forward(chunks, features)
@@ -289,7 +289,7 @@ async def test_who_alone_does_not_fit_is_told(
     forward = runner.forward
 
     def small(chunks: Any, features: Any) -> Any:
-        if any(len(chunk.sequence.tokens) > 60 for chunk in chunks):
+        if any(len(chunk.sequence.token_ids) > 60 for chunk in chunks):
             raise torch.OutOfMemoryError("no room")
         return forward(chunks, features)
 
@@ -314,7 +314,9 @@ async def test_a_step_that_hangs_fails_its_replies_and_another_worker_goes_on(
         forward, back = ModelRunner.forward, threading.Event()
 
         def hanging(runner: ModelRunner, chunks: Any, features: Any) -> Any:
-            if any(c.sequence.owner == "bad" and c.sequence.generated > 3 for c in chunks):
+            if any(
+                c.sequence.owner == "bad" and c.sequence.num_generated_tokens > 3 for c in chunks
+            ):
                 release.wait(100)
                 try:
                     return forward(runner, chunks, features)
@@ -398,8 +400,8 @@ async def test_nan_fails_only_its_own_and_does_not_spread(
             at = 0
             for chunk in chunks:
                 if chunk.sequence.owner == "bad":
-                    embeds[at : at + chunk.count] = float("nan")
-                at += chunk.count
+                    embeds[at : at + chunk.num_tokens] = float("nan")
+                at += chunk.num_tokens
             return embeds, positions
 
         monkeypatch.setattr(runner, "_inputs", spoiled)
@@ -441,7 +443,7 @@ async def test_nobody_goes_on_from_where_a_reply_failed(
     def spoiled(chunks: Any, features: Any) -> Any:
         result = forward(chunks, features)
         for row, sequence in enumerate(result.sequences):
-            if sequence.generated == 2:
+            if sequence.num_generated_tokens == 2:
                 result.logits[row] = float("nan")
         return result
 
@@ -470,7 +472,7 @@ async def test_broken_bookkeeping_fails_all_but_the_engine_goes_on(
 ) -> None:
     good = said(await items(engine, "good"))[1]
     scheduler = engine._running.worker.scheduler
-    monkeypatch.setattr(scheduler, "settle", lambda chunks: 1 / 0)
+    monkeypatch.setattr(scheduler, "commit_step", lambda chunks: 1 / 0)
     results = await asyncio.gather(
         items(engine, "one"), items(engine, "two"), return_exceptions=True
     )

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from bot.engine.api import Message, Text
 from bot.engine.model.runner import ModelRunner
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from bot.engine.schedule.scheduler import Scheduler, Sequence
 from bot.engine.text.tokenizer import ChatTokenizer
 from tests.support import models
@@ -36,31 +36,37 @@ def test_real_model_in_text() -> None:
     text_model = getattr(model.model, "language_model", model.model)  # the demo sees
     config = model.config.get_text_config()
     tokenizer = ChatTokenizer(models.gemma_tokenizer(), None, config.vocab_size)
-    prompts = [tokenizer.prompt([Message("user", (Text(text),))]) for text in ASKED]
+    prompts = [tokenizer.build_prompt([Message("user", (Text(text),))]) for text in ASKED]
     want = [reference(model, list(prompt.ids)) for prompt in prompts]
 
     window = config.sliding_window
     assert len(prompts[1].ids) > window
-    blocks = KVBlocks(16, (Group(None, Pool(300)), Group(window, Pool(200))), step_tokens=256)
-    scheduler = Scheduler(blocks, max_running=4, step_tokens=256)
+    blocks = BlockManager(
+        16,
+        (LayerGroup(None, BlockPool(300)), LayerGroup(window, BlockPool(200))),
+        max_chunk_tokens=256,
+    )
+    scheduler = Scheduler(blocks, max_running=4, max_step_tokens=256)
     runner = ModelRunner(text_model, model.lm_head, blocks, None)
-    sequences = [Sequence("a", list(p.ids), (), NEW, blocks.table(), len(p.ids)) for p in prompts]
+    sequences = [
+        Sequence("a", list(p.ids), (), NEW, blocks.new_table(), len(p.ids)) for p in prompts
+    ]
     joins = {0: [0, 1], 2: [2], 6: [3, 4]}
     step = 0
-    while step in joins or step < max(joins) or not scheduler.idle:
+    while step in joins or step < max(joins) or not scheduler.is_idle:
         for number in joins.get(step, []):
-            scheduler.add(sequences[number])
-        chunks = scheduler.schedule()
+            scheduler.add_sequence(sequences[number])
+        chunks = scheduler.schedule_step()
         result = runner.forward(chunks, lambda sequence, digest: torch.empty(0))
-        scheduler.settle(chunks)
+        scheduler.commit_step(chunks)
         for sequence, row in zip(result.sequences, result.logits, strict=True):
-            sequence.tokens.append(int(row.argmax()))
-            if sequence.generated == NEW:
-                scheduler.remove(sequence)
+            sequence.token_ids.append(int(row.argmax()))
+            if sequence.num_generated_tokens == NEW:
+                scheduler.remove_sequence(sequence)
         step += 1
-    assert sequences[3].cached > 500
+    assert sequences[3].num_cached_tokens > 500
     for sequence, (ids, gaps) in zip(sequences, want, strict=True):
-        got = sequence.tokens[sequence.prompt_length :]
+        got = sequence.token_ids[sequence.num_prompt_tokens :]
         different = [at for at in range(NEW) if got[at] != ids[at]]
         assert not different or gaps[different[0]] <= TIE, (got, ids)
 

@@ -17,7 +17,7 @@ from bot.engine.cpu.int16_attention import QUERIES, PackedKV, PackedPlan
 from bot.engine.cpu.lean_model import LeanGemma
 from bot.engine.model.quantize import own_kernels
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from tests.support import models
 from tests.support.kernels import PlainLinear, can_run, drawn, inference  # noqa: F401
 from tests.support.layers import Layers
@@ -36,7 +36,7 @@ class Attention:
         from bot.engine.cpu import attention_kernel, jit, layer_kernels
 
         self.heads, self.kv_heads, self.dim = heads, kv_heads, dim
-        self.blocks = KVBlocks(size, (Group(None, Pool(64)),))
+        self.blocks = BlockManager(size, (LayerGroup(None, BlockPool(64)),))
         self.pool: Any = PackedKV(None, 0, kv_heads, dim, 64, size)  # type: ignore[arg-type]
         self.pool.keys.random_(-30000, 30000)  # whatever was there before
         self.pool.key_sizes.fill_(float("nan"))
@@ -130,8 +130,8 @@ def test_agrees_with_float64(attention: Attention, seed: int) -> None:
         if length > 20 and dice.random() < 0.5:
             start = dice.randint(0, length - 12)
             spans = [ImageSpan(start, dice.randint(1, 12), "p")]
-        table = attention.blocks.table()
-        assert attention.blocks.reserve(table, length)
+        table = attention.blocks.new_table()
+        assert attention.blocks.allocate_blocks(table, length)
         sequences.append((Row(table, tuple(spans), 0, 0), states, spans))
     want = [reference(states, heads, kv_heads, window, spans) for _, states, spans in sequences]
     done = [0] * len(sequences)
@@ -155,26 +155,26 @@ def test_agrees_with_float64(attention: Attention, seed: int) -> None:
             size = max(states[:, heads + kv_heads :].abs().max() for _, states, _ in sequences)
             assert (error / size).max() < 1e-3
     for row, _, _ in sequences:
-        attention.blocks.release(row.table)
+        attention.blocks.free_blocks(row.table)
 
 
 def test_the_largest_sums_fit(attention: Attention) -> None:
     """All queries, keys and values the same: every product is as large as it can be."""
     states = torch.full((130, attention.heads + 2 * attention.kv_heads, attention.dim), -1.5)
     states[:, : attention.heads] *= -1e-3
-    table = attention.blocks.table()
-    assert attention.blocks.reserve(table, 130)
+    table = attention.blocks.new_table()
+    assert attention.blocks.allocate_blocks(table, 130)
     found = attention.run([Row(table, (), 0, 130)], states, None)
-    attention.blocks.release(table)
+    attention.blocks.free_blocks(table)
     torch.testing.assert_close(found, torch.full_like(found, -1.5), rtol=1e-3, atol=0)
 
 
 def test_what_is_not_finite_stays_with_those_who_see_it(attention: Attention) -> None:
     heads, kv_heads = attention.heads, attention.kv_heads
     states = drawn(1, 60, heads + 2 * kv_heads, attention.dim)
-    tables = [attention.blocks.table() for _ in range(2)]
+    tables = [attention.blocks.new_table() for _ in range(2)]
     for table in tables:
-        assert attention.blocks.reserve(table, 60)
+        assert attention.blocks.allocate_blocks(table, 60)
     good = attention.run([Row(tables[0], (), 0, 60)], states, 20)
     states[30, heads:] = float("nan")
     found = attention.run([Row(tables[1], (), 0, 60)], states, 20)

@@ -228,9 +228,9 @@ def test_memory_buys_blocks(blind: Path) -> None:
     assert context == 1024
     full, sliding = blocks.groups
     width = 2 * 16 * 4  # keys and values, one head of 16, float32
-    size = (full.pool.size * 2 + sliding.pool.size * 4) * 16 * width
+    size = (full.pool.num_blocks * 2 + sliding.pool.num_blocks * 4) * 16 * width
     assert 7.5 * 2**20 < size <= 8 * 2**20
-    assert sliding.pool.size < full.pool.size
+    assert sliding.pool.num_blocks < full.pool.num_blocks
 
 
 def test_context_is_cut_to_what_memory_holds(blind: Path) -> None:

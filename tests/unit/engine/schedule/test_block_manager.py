@@ -10,168 +10,176 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import NULL, Group, KVBlocks, Pool, Table
+from bot.engine.schedule.block_manager import (
+    NULL_BLOCK,
+    BlockManager,
+    BlockPool,
+    BlockTable,
+    LayerGroup,
+)
 
 SIZE, WINDOW, STEP = 4, 6, 8
 
 
-def manager(full: int = 20, sliding: int = 12, reuse: bool = True) -> KVBlocks:
-    groups = (Group(None, Pool(full)), Group(WINDOW, Pool(sliding)))
-    return KVBlocks(SIZE, groups, step_tokens=STEP, reuse=reuse)
+def manager(full: int = 20, sliding: int = 12, reuse: bool = True) -> BlockManager:
+    groups = (LayerGroup(None, BlockPool(full)), LayerGroup(WINDOW, BlockPool(sliding)))
+    return BlockManager(SIZE, groups, max_chunk_tokens=STEP, prefix_cache=reuse)
 
 
-def compute(blocks: KVBlocks, table: Table, tokens: list[int], start: int = 0) -> None:
+def compute(blocks: BlockManager, table: BlockTable, tokens: list[int], start: int = 0) -> None:
     """Prefill in steps, as the scheduler does."""
     for at in range(start, len(tokens), STEP):
         end = min(at + STEP, len(tokens))
-        assert blocks.reserve(table, end)
-        blocks.settle(table, tokens, (), end)
+        assert blocks.allocate_blocks(table, end)
+        blocks.commit_tokens(table, tokens, (), end)
 
 
 def test_pool_hands_out_each_block_once() -> None:
-    pool = Pool(3)
-    assert sorted(pool.take() for _ in range(3)) == [1, 2, 3]
+    pool = BlockPool(3)
+    assert sorted(pool.allocate_block() for _ in range(3)) == [1, 2, 3]
     with pytest.raises(IndexError):
-        pool.take()
+        pool.allocate_block()
 
 
 def test_pool_keeps_published_blocks_until_needed_oldest_first() -> None:
-    pool = Pool(2)
-    one, two = pool.take(), pool.take()
-    pool.publish(one, b"1")
-    pool.publish(two, b"2")
-    pool.release(one)
-    pool.release(two)
-    assert pool.available == 2
-    assert pool.find(b"1") == one
-    pool.share(one)
-    pool.release(one)  # used since: two is older now
-    assert pool.take() == two
-    assert pool.find(b"2") is None
-    assert pool.find(b"1") == one
+    pool = BlockPool(2)
+    one, two = pool.allocate_block(), pool.allocate_block()
+    pool.publish_block(one, b"1")
+    pool.publish_block(two, b"2")
+    pool.release_block(one)
+    pool.release_block(two)
+    assert pool.num_available == 2
+    assert pool.find_block(b"1") == one
+    pool.share_block(one)
+    pool.release_block(one)  # used since: two is older now
+    assert pool.allocate_block() == two
+    assert pool.find_block(b"2") is None
+    assert pool.find_block(b"1") == one
 
 
 def test_release_of_a_free_block_is_refused() -> None:
-    pool = Pool(1)
-    block = pool.take()
-    pool.release(block)
+    pool = BlockPool(1)
+    block = pool.allocate_block()
+    pool.release_block(block)
     with pytest.raises(ValueError, match="not in use"):
-        pool.release(block)
+        pool.release_block(block)
 
 
 def test_sliding_layers_hold_only_their_window() -> None:
     blocks = manager(full=40, sliding=8)
-    table = blocks.table()
+    table = blocks.new_table()
     compute(blocks, table, list(range(100)))
-    assert NULL not in table.blocks[0]
-    assert sum(b != NULL for b in table.blocks[1]) <= WINDOW // SIZE + 2
-    blocks.release(table)
-    assert [g.pool.available for g in blocks.groups] == [40, 8]
+    assert NULL_BLOCK not in table.blocks[0]
+    assert sum(b != NULL_BLOCK for b in table.blocks[1]) <= WINDOW // SIZE + 2
+    blocks.free_blocks(table)
+    assert [g.pool.num_available for g in blocks.groups] == [40, 8]
 
 
 def test_hit_is_whole_blocks_and_leaves_one_token() -> None:
     blocks = manager()
     tokens = list(range(16))
-    one, two = blocks.table(), blocks.table()
+    one, two = blocks.new_table(), blocks.new_table()
     compute(blocks, one, tokens)
-    assert blocks.attach(two, tokens, ()) == 12  # not 16: the last logits are wanted
-    blocks.release(two)
-    assert blocks.attach(two, [*tokens, 99], ()) == 16
-    assert blocks.attach(blocks.table(), [5, *tokens], ()) == 0
+    assert blocks.attach_cached_prefix(two, tokens, ()) == 12  # not 16: the last logits are wanted
+    blocks.free_blocks(two)
+    assert blocks.attach_cached_prefix(two, [*tokens, 99], ()) == 16
+    assert blocks.attach_cached_prefix(blocks.new_table(), [5, *tokens], ()) == 0
 
 
 def test_hit_needs_the_window_of_the_sliding_layers() -> None:
     """Their early blocks are gone and overwritten; a hit at the end works, one before doesn't."""
     blocks = manager(full=40, sliding=6)
     tokens = list(range(64))
-    one = blocks.table()
+    one = blocks.new_table()
     compute(blocks, one, tokens)
-    assert blocks.attach(blocks.table(), [*tokens, 99], ()) == 64
-    assert blocks.attach(blocks.table(), [*tokens[:24], 99], ()) == 0
+    assert blocks.attach_cached_prefix(blocks.new_table(), [*tokens, 99], ()) == 64
+    assert blocks.attach_cached_prefix(blocks.new_table(), [*tokens[:24], 99], ()) == 0
 
 
 def test_a_picture_is_part_of_the_key() -> None:
     blocks = manager()
     tokens = [1, 2, 7, 7, 7, 7, 3, 4, 5]
-    one = blocks.table()
-    assert blocks.reserve(one, 8)
-    blocks.settle(one, tokens, (ImageSpan(2, 4, "cat"),), 8)
-    assert blocks.attach(blocks.table(), tokens, (ImageSpan(2, 4, "cat"),)) == 8
-    assert blocks.attach(blocks.table(), tokens, (ImageSpan(2, 4, "dog"),)) == 0
-    assert blocks.attach(blocks.table(), tokens, ()) == 0
+    one = blocks.new_table()
+    assert blocks.allocate_blocks(one, 8)
+    blocks.commit_tokens(one, tokens, (ImageSpan(2, 4, "cat"),), 8)
+    assert blocks.attach_cached_prefix(blocks.new_table(), tokens, (ImageSpan(2, 4, "cat"),)) == 8
+    assert blocks.attach_cached_prefix(blocks.new_table(), tokens, (ImageSpan(2, 4, "dog"),)) == 0
+    assert blocks.attach_cached_prefix(blocks.new_table(), tokens, ()) == 0
 
 
-def ended(blocks: KVBlocks, tokens: list[int], spans: tuple[ImageSpan, ...] = ()) -> None:
-    table = blocks.table()
+def ended(blocks: BlockManager, tokens: list[int], spans: tuple[ImageSpan, ...] = ()) -> None:
+    table = blocks.new_table()
     compute(blocks, table, tokens)
-    blocks.release(table, tokens, spans, len(tokens))
+    blocks.free_blocks(table, tokens, spans, len(tokens))
 
 
 def test_who_goes_on_takes_over_the_last_block() -> None:
     blocks = manager()
     tokens = list(range(10))
     ended(blocks, tokens)
-    table = blocks.table()
-    assert blocks.attach(table, [*tokens, 50, 51], ()) == 10
+    table = blocks.new_table()
+    assert blocks.attach_cached_prefix(table, [*tokens, 50, 51], ()) == 10
     # It is being filled now: nobody else may have it, however he begins.
-    other = blocks.table()
-    assert blocks.attach(other, [*tokens, 60, 61], ()) == 8
-    blocks.release(other)
-    assert blocks.reserve(table, 12)
-    blocks.settle(table, [*tokens, 50, 51], (), 12)
-    assert blocks.attach(blocks.table(), [*tokens, 50, 51, 52], ()) == 12
-    assert blocks.attach(blocks.table(), [*tokens, 60], ()) == 8
+    other = blocks.new_table()
+    assert blocks.attach_cached_prefix(other, [*tokens, 60, 61], ()) == 8
+    blocks.free_blocks(other)
+    assert blocks.allocate_blocks(table, 12)
+    blocks.commit_tokens(table, [*tokens, 50, 51], (), 12)
+    assert blocks.attach_cached_prefix(blocks.new_table(), [*tokens, 50, 51, 52], ()) == 12
+    assert blocks.attach_cached_prefix(blocks.new_table(), [*tokens, 60], ()) == 8
 
 
 def test_the_last_block_is_for_those_who_have_all_of_it() -> None:
     blocks = manager()
     ended(blocks, list(range(10)))
-    assert blocks.attach(blocks.table(), [*range(9), 70, 71], ()) == 8
-    assert blocks.attach(blocks.table(), list(range(10)), ()) == 8  # the last logits are wanted
-    assert blocks.attach(blocks.table(), list(range(11)), ()) == 10
+    assert blocks.attach_cached_prefix(blocks.new_table(), [*range(9), 70, 71], ()) == 8
+    assert (
+        blocks.attach_cached_prefix(blocks.new_table(), list(range(10)), ()) == 8
+    )  # the last logits are wanted
+    assert blocks.attach_cached_prefix(blocks.new_table(), list(range(11)), ()) == 10
 
 
 def test_a_last_block_that_found_no_use_is_kept_on() -> None:
     blocks = manager()
     ended(blocks, list(range(10)))
     for _ in range(2):
-        table = blocks.table()
-        assert blocks.attach(table, list(range(12)), ()) == 10
-        blocks.release(table, list(range(12)), (), 10)
+        table = blocks.new_table()
+        assert blocks.attach_cached_prefix(table, list(range(12)), ()) == 10
+        blocks.free_blocks(table, list(range(12)), (), 10)
 
 
 def test_a_last_block_of_a_picture_needs_the_same_picture() -> None:
     blocks = manager()
     cat, dog = (ImageSpan(8, 2, "cat"),), (ImageSpan(8, 2, "dog"),)
     ended(blocks, list(range(10)), cat)
-    assert blocks.attach(blocks.table(), list(range(12)), dog) == 8
-    assert blocks.attach(blocks.table(), list(range(12)), cat) == 10
+    assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), dog) == 8
+    assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), cat) == 10
 
 
 def test_a_last_block_is_evicted_like_others_and_before_its_beginning() -> None:
     blocks = manager(full=3, sliding=12)
     ended(blocks, list(range(10)))
-    table = blocks.table()
-    assert blocks.reserve(table, 1)
-    assert blocks.attach(blocks.table(), list(range(12)), ()) == 8
+    table = blocks.new_table()
+    assert blocks.allocate_blocks(table, 1)
+    assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), ()) == 8
 
 
 def test_reserve_takes_all_or_nothing() -> None:
     blocks = manager(full=3, sliding=12)
-    table = blocks.table()
-    assert not blocks.reserve(table, 13)
-    assert [g.pool.available for g in blocks.groups] == [3, 12]
+    table = blocks.new_table()
+    assert not blocks.allocate_blocks(table, 13)
+    assert [g.pool.num_available for g in blocks.groups] == [3, 12]
 
 
 def test_without_reuse_nothing_is_found() -> None:
     blocks = manager(reuse=False)
-    compute(blocks, blocks.table(), list(range(16)))
-    assert blocks.attach(blocks.table(), list(range(16)), ()) == 0
+    compute(blocks, blocks.new_table(), list(range(16)))
+    assert blocks.attach_cached_prefix(blocks.new_table(), list(range(16)), ()) == 0
 
 
 def test_capacity() -> None:
-    assert manager(full=20, sliding=12).capacity() == 80
-    assert manager(full=20, sliding=3).capacity() == 12
+    assert manager(full=20, sliding=12).max_sequence_length() == 80
+    assert manager(full=20, sliding=3).max_sequence_length() == 12
 
 
 class Machine(RuleBasedStateMachine):
@@ -184,15 +192,15 @@ class Machine(RuleBasedStateMachine):
     @initialize(full=st.integers(12, 24), sliding=st.integers(6, 16))
     def start(self, full: int, sliding: int) -> None:
         self.blocks = manager(full, sliding)
-        self.tables: dict[int, tuple[Table, list[int], int]] = {}
+        self.tables: dict[int, tuple[BlockTable, list[int], int]] = {}
         self.content: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.count = 0
 
     @rule(beginning=st.integers(0, 2), length=st.integers(1, 40), own=st.integers(0, 3))
     def join(self, beginning: int, length: int, own: int) -> None:
         tokens = [beginning] * length + [10 + own] * 3
-        table = self.blocks.table()
-        hit = self.blocks.attach(table, tokens, ())
+        table = self.blocks.new_table()
+        hit = self.blocks.attach_cached_prefix(table, tokens, ())
         assert hit < len(tokens)
         self._check_content(table, tokens, hit)
         self.tables[self.count] = (table, tokens, hit)
@@ -206,13 +214,13 @@ class Machine(RuleBasedStateMachine):
         if computed == len(tokens):
             tokens = [*tokens, data.draw(st.integers(20, 22))]
         end = min(computed + more, len(tokens))
-        if not self.blocks.reserve(table, end):
+        if not self.blocks.allocate_blocks(table, end):
             return
         for group, ids in enumerate(table.blocks):
             for at in range(computed // SIZE, -(-end // SIZE)):
                 until = min(end, (at + 1) * SIZE)
                 self.content[group, ids[at]] = tuple(tokens[:until])
-        self.blocks.settle(table, tokens, (), end)
+        self.blocks.commit_tokens(table, tokens, (), end)
         self._check_content(table, tokens, end)
         self.tables[number] = (table, tokens, end)
 
@@ -222,30 +230,30 @@ class Machine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.tables)))
         table, tokens, computed = self.tables.pop(number)
         if failed:
-            self.blocks.release(table)
+            self.blocks.free_blocks(table)
         else:
-            self.blocks.release(table, tokens, (), computed)
+            self.blocks.free_blocks(table, tokens, (), computed)
 
     @precondition(lambda self: self.tables)
     @rule(data=st.data(), more=st.integers(1, STEP))
     def go_on(self, data: st.DataObject, more: int) -> None:
         """A sequence ends, and another one begins with all that it was."""
         table, tokens, computed = self.tables.pop(data.draw(st.sampled_from(sorted(self.tables))))
-        self.blocks.release(table, tokens, (), computed)
-        table, tokens = self.blocks.table(), [*tokens[:computed], *[30] * more]
-        hit = self.blocks.attach(table, tokens, ())
+        self.blocks.free_blocks(table, tokens, (), computed)
+        table, tokens = self.blocks.new_table(), [*tokens[:computed], *[30] * more]
+        hit = self.blocks.attach_cached_prefix(table, tokens, ())
         assert hit < len(tokens)
         self._check_content(table, tokens, hit)
         self.tables[self.count] = (table, tokens, hit)
         self.count += 1
 
-    def _check_content(self, table: Table, tokens: list[int], computed: int) -> None:
+    def _check_content(self, table: BlockTable, tokens: list[int], computed: int) -> None:
         """Everything that the next token attends to is there and is this sequence's own."""
         for group, ids in enumerate(table.blocks):
             window = self.blocks.groups[group].window
             first = 0 if window is None else max(0, computed - window + 1) // SIZE
             for at in range(first, -(-computed // SIZE)):
-                assert ids[at] != NULL
+                assert ids[at] != NULL_BLOCK
                 held = self.content[group, ids[at]]
                 until = min(computed, (at + 1) * SIZE)
                 assert held[:until] == tuple(tokens[:until])
@@ -255,9 +263,11 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "blocks"):
             return
         for number, group in enumerate(self.blocks.groups):
-            used = {b for t, _, _ in self.tables.values() for b in t.blocks[number] if b != NULL}
-            assert group.pool.available + len(used) == group.pool.size
-            assert NULL not in group.pool._free
+            used = {
+                b for t, _, _ in self.tables.values() for b in t.blocks[number] if b != NULL_BLOCK
+            }
+            assert group.pool.num_available + len(used) == group.pool.num_blocks
+            assert NULL_BLOCK not in group.pool._free_blocks
 
 
 TestMachine = Machine.TestCase

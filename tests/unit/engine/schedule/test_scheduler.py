@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import Group, KVBlocks, Pool
+from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from bot.engine.schedule.scheduler import Chunk, Scheduler, Sequence
 
 SIZE, WINDOW = 4, 8
 
 
 def scheduler(blocks: int = 200, running: int = 4, step: int = 16, reuse: bool = True) -> Scheduler:
-    groups = (Group(None, Pool(blocks)), Group(WINDOW, Pool(blocks)))
-    kv = KVBlocks(SIZE, groups, step_tokens=max(step, 6), reuse=reuse)
-    return Scheduler(kv, max_running=running, step_tokens=step)
+    groups = (LayerGroup(None, BlockPool(blocks)), LayerGroup(WINDOW, BlockPool(blocks)))
+    kv = BlockManager(SIZE, groups, max_chunk_tokens=max(step, 6), prefix_cache=reuse)
+    return Scheduler(kv, max_running=running, max_step_tokens=step)
 
 
 def sequence(
@@ -24,20 +24,20 @@ def sequence(
     spans: tuple[ImageSpan, ...] = (), first: int = 0,
 ) -> Sequence:  # fmt: skip
     tokens = list(range(first, first + length))
-    made = Sequence(owner, tokens, spans, new, sched.blocks.table(), length)
-    sched.add(made)
+    made = Sequence(owner, tokens, spans, new, sched.blocks.new_table(), length)
+    sched.add_sequence(made)
     return made
 
 
 def step(sched: Scheduler) -> list[Chunk]:
     """One step with an imaginary model: every sampled token is 7."""
-    chunks = sched.schedule()
-    sched.settle(chunks)
+    chunks = sched.schedule_step()
+    sched.commit_step(chunks)
     for chunk in chunks:
-        if chunk.samples:
-            chunk.sequence.tokens.append(7)
-            if chunk.sequence.generated >= chunk.sequence.max_new:
-                sched.remove(chunk.sequence)
+        if chunk.samples_next_token:
+            chunk.sequence.token_ids.append(7)
+            if chunk.sequence.num_generated_tokens >= chunk.sequence.max_new_tokens:
+                sched.remove_sequence(chunk.sequence)
     return chunks
 
 
@@ -45,7 +45,7 @@ def crowded() -> tuple[Scheduler, list[Sequence]]:
     """Twenty sequences of one owner, all of which decode."""
     sched = scheduler(running=32, step=64)
     flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
-    while not all(s.generated for s in flood):
+    while not all(s.num_generated_tokens for s in flood):
         step(sched)
     return sched, flood
 
@@ -56,7 +56,7 @@ def test_joins_while_others_decode() -> None:
     step(sched)
     two = sequence(sched, 6, first=50)
     chunks = step(sched)
-    assert [(c.sequence, c.count) for c in chunks] == [(one, 1), (two, 6)]
+    assert [(c.sequence, c.num_tokens) for c in chunks] == [(one, 1), (two, 6)]
 
 
 def test_a_long_prompt_is_cut_into_chunks_and_decoding_goes_on() -> None:
@@ -66,9 +66,9 @@ def test_a_long_prompt_is_cut_into_chunks_and_decoding_goes_on() -> None:
     long = sequence(sched, 100, first=1000)
     for _ in range(6):
         chunks = step(sched)
-        assert next(c for c in chunks if c.sequence is one).count == 1
-        assert sum(c.count for c in chunks) <= 16
-        assert next(c for c in chunks if c.sequence is long).count == 15
+        assert next(c for c in chunks if c.sequence is one).num_tokens == 1
+        assert sum(c.num_tokens for c in chunks) <= 16
+        assert next(c for c in chunks if c.sequence is long).num_tokens == 15
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
@@ -78,14 +78,14 @@ def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     short = sequence(sched, 5, owner="b")
     for _ in range(2):
         step(sched)
-    assert short.generated
+    assert short.num_generated_tokens
 
 
 def test_a_picture_is_never_cut() -> None:
     sched = scheduler(step=10)
     one = sequence(sched, 40, spans=(ImageSpan(7, 6, "a"), ImageSpan(20, 6, "b")))
     cuts = []
-    while one.remaining > 1:
+    while one.num_uncomputed_tokens > 1:
         cuts += [c.end for c in step(sched)]
     assert cuts[0] == 7
     assert not any(7 < c < 13 or 20 < c < 26 for c in cuts)
@@ -97,8 +97,8 @@ def test_a_picture_larger_than_the_budget_gets_through() -> None:
     one = sequence(sched, 12, spans=(ImageSpan(2, 6, "a"),), first=50, owner="b")
     for _ in range(12):
         step(sched)
-    assert one.generated
-    assert busy.generated > 5
+    assert one.num_generated_tokens
+    assert busy.num_generated_tokens > 5
 
 
 def test_full_batch_yields_to_another_owner() -> None:
@@ -111,17 +111,17 @@ def test_full_batch_yields_to_another_owner() -> None:
     owners = [s.owner for s in sched.running]
     assert owners.count("me") == 2
     assert owners.count("flood") == 2
-    taken = sum(s.preemptions for s in [*flood, *others])
+    taken = sum(s.num_preemptions for s in [*flood, *others])
     for _ in range(10):
         step(sched)
-    assert sum(s.preemptions for s in [*flood, *others]) == taken == 2
+    assert sum(s.num_preemptions for s in [*flood, *others]) == taken == 2
 
 
 def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
     sched, _ = crowded()
     one = sequence(sched, 40, "me", first=500)
     assert [c.sequence for c in step(sched)] == [one]
-    assert one.generated == 1
+    assert one.num_generated_tokens == 1
     assert len(step(sched)) == 21  # all decode
 
 
@@ -129,15 +129,15 @@ def test_no_prompt_of_a_crowd_is_read_while_others_wait() -> None:
     sched, _ = crowded()
     more = sequence(sched, 100, "flood", first=300)
     step(sched)
-    read = more.computed
+    read = more.num_computed_tokens
     assert 0 < read < 100
     one = sequence(sched, 150, "me", first=500)
     lengths = []
-    while not one.generated:
+    while not one.num_generated_tokens:
         lengths.append(len(step(sched)))
-        assert more.computed == read
+        assert more.num_computed_tokens == read
     assert lengths == [1, 21, 1]  # they decode in every other step
-    while not more.generated:
+    while not more.num_generated_tokens:
         step(sched)
 
 
@@ -146,7 +146,7 @@ def test_no_more_of_a_crowd_is_let_in_while_others_wait() -> None:
     one = sequence(sched, 150, "me", first=500)
     step(sched)
     more = sequence(sched, 5, "flood", first=300)
-    while not one.generated:
+    while not one.num_generated_tokens:
         assert not more.started
         step(sched)
     step(sched)
@@ -156,22 +156,22 @@ def test_no_more_of_a_crowd_is_let_in_while_others_wait() -> None:
 def test_a_crowd_goes_on_while_who_waits_finds_no_room() -> None:
     sched = scheduler(blocks=20, running=32, step=64)
     flood = [sequence(sched, 12, "flood", new=8, first=i * 20) for i in range(4)]
-    while not all(s.generated for s in flood):
+    while not all(s.num_generated_tokens for s in flood):
         step(sched)
     one = sequence(sched, 40, "me", first=500)
-    before = [s.generated for s in flood]
+    before = [s.num_generated_tokens for s in flood]
     step(sched)
     assert not one.started
-    assert [s.generated for s in flood] == [count + 1 for count in before]
-    while not one.generated:
+    assert [s.num_generated_tokens for s in flood] == [count + 1 for count in before]
+    while not one.num_generated_tokens:
         assert step(sched)
 
 
 def test_a_fresh_scheduler_has_the_same_limits() -> None:
     sched = scheduler(running=3, step=17)
     sched.prefill_limit = lambda _decoding, _usual: 5
-    new = sched.fresh(sched.blocks)
-    assert (new.max_running, new.step_tokens, new.prefill_limit) == (3, 17, sched.prefill_limit)
+    new = sched.empty_copy(sched.blocks)
+    assert (new.max_running, new.max_step_tokens, new.prefill_limit) == (3, 17, sched.prefill_limit)
 
 
 def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
@@ -184,9 +184,9 @@ def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
     sched, _ = crowded()
     sched.prefill_limit = limit
     one = sequence(sched, 15, "me", first=500)
-    assert [c.count for c in step(sched)] == [10]
+    assert [c.num_tokens for c in step(sched)] == [10]
     step(sched)
-    assert one.generated == 1
+    assert one.num_generated_tokens == 1
     assert asked == [(0, 20), (20, 20)]
 
 
@@ -195,9 +195,9 @@ def test_newcomers_do_not_starve_a_crowd() -> None:
     rested = 0
     for number in range(30):  # somebody new in every step, each gone after a reply of one token
         sequence(sched, 30, f"guest {number}", new=1, first=1000 + number * 40)
-        before = sum(s.generated for s in flood)
+        before = sum(s.num_generated_tokens for s in flood)
         step(sched)
-        rested = rested + 1 if sum(s.generated for s in flood) == before else 0
+        rested = rested + 1 if sum(s.num_generated_tokens for s in flood) == before else 0
         assert rested <= 1
 
 
@@ -205,11 +205,11 @@ def test_youngest_is_preempted_and_resumes() -> None:
     sched = scheduler(blocks=12, reuse=False)
     old = sequence(sched, 16, new=24)
     young = sequence(sched, 16, new=24, first=100)
-    while not sched.idle:
+    while not sched.is_idle:
         step(sched)
-    assert old.preemptions == 0
-    assert young.preemptions > 0
-    assert old.generated == young.generated == 24
+    assert old.num_preemptions == 0
+    assert young.num_preemptions > 0
+    assert old.num_generated_tokens == young.num_generated_tokens == 24
 
 
 def test_own_prefix_is_found_after_preemption() -> None:
@@ -217,20 +217,20 @@ def test_own_prefix_is_found_after_preemption() -> None:
     one = sequence(sched, 20, "a", new=30)
     for _ in range(10):
         step(sched)
-    sched.preempt(one)
+    sched.preempt_sequence(one)
     chunks = step(sched)
-    assert sum(c.count for c in chunks) <= SIZE
-    assert one.cached == 0  # of the prompt, when it first started
+    assert sum(c.num_tokens for c in chunks) <= SIZE
+    assert one.num_cached_tokens == 0  # of the prompt, when it first started
 
 
 def test_prompts_take_less_while_somebody_decodes() -> None:
     sched = scheduler(step=32)
     sched.prefill_limit = lambda decoding, _: 5 * decoding or 32
     one = sequence(sched, 40, new=50)
-    assert [c.count for c in step(sched)] == [32]  # nobody decodes
+    assert [c.num_tokens for c in step(sched)] == [32]  # nobody decodes
     step(sched)
     sequence(sched, 40, first=1000)
-    assert {c.sequence is one: c.count for c in step(sched)} == {True: 1, False: 5}
+    assert {c.sequence is one: c.num_tokens for c in step(sched)} == {True: 1, False: 5}
 
 
 def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
@@ -241,39 +241,39 @@ def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
     one = sequence(sched, 12, spans=(ImageSpan(2, 6, "a"),), first=50, owner="b")
     for _ in range(12):
         step(sched)
-    assert one.generated
-    assert busy.generated > 5
+    assert one.num_generated_tokens
+    assert busy.num_generated_tokens > 5
 
 
 def test_out_of_memory_shrinks_the_batch_and_calm_grows_it_again() -> None:
     sched = scheduler(running=8, step=64, blocks=400)
     made = [sequence(sched, 5, new=300, first=i * 10) for i in range(8)]
     step(sched)
-    oldest = min(sched.running, key=lambda s: s.age)
-    sched.shrink(8)
-    assert (len(sched.running), sched.max_running, sched.step_tokens) == (4, 4, 32)
+    oldest = min(sched.running, key=lambda s: s.arrival_order)
+    sched.shrink_limits(8)
+    assert (len(sched.running), sched.max_running, sched.max_step_tokens) == (4, 4, 32)
     assert oldest in sched.running
     step(sched)
     assert len(sched.running) == 4
-    sched.shrink(1)
+    sched.shrink_limits(1)
     assert len(sched.running) == sched.max_running == 1
     for _ in range(64 * 3):
         step(sched)
-        sched.recover()
-    assert (sched.max_running, sched.step_tokens) == (8, 64)
-    while not sched.idle:
+        sched.recover_limits()
+    assert (sched.max_running, sched.max_step_tokens) == (8, 64)
+    while not sched.is_idle:
         step(sched)
-    assert all(s.generated == s.max_new for s in made)
+    assert all(s.num_generated_tokens == s.max_new_tokens for s in made)
 
 
 def test_half_a_chunk_cuts_no_picture() -> None:
     sched = scheduler()
     one = sequence(sched, 40, spans=(ImageSpan(3, 6, "a"),))
-    assert Chunk(one, 0, 10).half() == Chunk(one, 0, 3)
-    assert Chunk(one, 3, 6).half() is None
-    assert Chunk(one, 3, 8).half() is None
-    assert Chunk(one, 10, 8).half() == Chunk(one, 10, 4)
-    assert Chunk(one, 10, 1).half() is None
+    assert Chunk(one, 0, 10).first_half() == Chunk(one, 0, 3)
+    assert Chunk(one, 3, 6).first_half() is None
+    assert Chunk(one, 3, 8).first_half() is None
+    assert Chunk(one, 10, 8).first_half() == Chunk(one, 10, 4)
+    assert Chunk(one, 10, 1).first_half() is None
 
 
 @settings(max_examples=80, deadline=None)
@@ -293,13 +293,13 @@ def test_everybody_finishes(
     sched = scheduler(blocks, running, budget, reuse)
     made = [sequence(sched, n, owner, new, first=first) for n, owner, new, first in wanted]
     steps = 0
-    while not sched.idle:
+    while not sched.is_idle:
         assert step(sched), "a step without work"
         assert len(sched.running) <= running
         steps += 1
         assert steps < 5000
-    assert all(s.generated == s.max_new for s in made)
-    assert all(g.pool.available == g.pool.size for g in sched.blocks.groups)
+    assert all(s.num_generated_tokens == s.max_new_tokens for s in made)
+    assert all(g.pool.num_available == g.pool.num_blocks for g in sched.blocks.groups)
 
 
 class Machine(RuleBasedStateMachine):
@@ -319,26 +319,26 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(0, len(self.alive) - 1))
-        self.sched.remove(self.alive.pop(number))
+        self.sched.remove_sequence(self.alive.pop(number))
 
     @rule()
     def go(self) -> None:
         chunks = step(self.sched)
         assert bool(chunks) == bool(self.alive)
         assert len({c.sequence for c in chunks}) == len(chunks)
-        self.alive = [s for s in self.alive if s.generated < s.max_new]
+        self.alive = [s for s in self.alive if s.num_generated_tokens < s.max_new_tokens]
 
     @invariant()
     def consistent(self) -> None:
         if not hasattr(self, "sched"):
             return
-        waiting = [t.item for t in self.sched.line]
+        waiting = [t.item for t in self.sched.waiting]
         assert sorted(map(id, self.alive)) == sorted(map(id, [*waiting, *self.sched.running]))
         for group in range(2):
-            used = {b for s in self.sched.running for b in s.table.blocks[group] if b}
+            used = {b for s in self.sched.running for b in s.block_table.blocks[group] if b}
             pool = self.sched.blocks.groups[group].pool
-            assert pool.available + len(used) == pool.size
-        assert not any(any(s.table.blocks) for s in waiting)
+            assert pool.num_available + len(used) == pool.num_blocks
+        assert not any(any(s.block_table.blocks) for s in waiting)
 
 
 TestMachine = Machine.TestCase

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.engine.api import Delta
-from bot.engine.text.detokenizer import ReplyText
+from bot.engine.text.detokenizer import IncrementalDetokenizer
 from bot.engine.text.tokenizer import ChatTokenizer
 from tests.support import models
 
@@ -23,14 +23,14 @@ def tiny() -> ChatTokenizer:
 
 
 def run(tokenizer: ChatTokenizer, ids: list[int], stop: tuple[str, ...] = ()) -> list[Delta]:
-    reply = ReplyText(tokenizer, stop)
+    reply = IncrementalDetokenizer(tokenizer, stop)
     deltas = []
     for token in ids:
-        deltas.append(reply.push(token))
+        deltas.append(reply.push_token(token))
         if reply.stopped:
             break
     else:
-        deltas.append(reply.finish())
+        deltas.append(reply.flush_text())
     return [delta for delta in deltas if delta]
 
 
@@ -49,7 +49,7 @@ def test_any_ids(tiny: ChatTokenizer, ids: list[int]) -> None:
     """Broken UTF-8 too: it becomes replacement characters, and every id is given out once."""
     text, given_ids = joined(run(tiny, ids))
     assert given_ids == ids
-    assert text == b"".join(map(tiny.piece, ids)).decode(errors="replace")
+    assert text == b"".join(map(tiny.token_to_bytes, ids)).decode(errors="replace")
 
 
 @given(st.lists(st.sampled_from(EMOJI), min_size=1, max_size=5))
@@ -64,7 +64,7 @@ def test_emoji_arrive_whole(tiny: ChatTokenizer, emoji: list[str]) -> None:
 
 def test_text_is_not_held_back(tiny: ChatTokenizer) -> None:
     ids = tiny.encode_text("the user")
-    assert [d.text for d in run(tiny, list(ids))] == [tiny.piece(i).decode() for i in ids]
+    assert [d.text for d in run(tiny, list(ids))] == [tiny.token_to_bytes(i).decode() for i in ids]
 
 
 @given(
@@ -79,7 +79,7 @@ def test_stop_strings(tiny: ChatTokenizer, text: str, stop: list[str]) -> None:
     want = text[: min(starts)] if starts else text
     got, ids = joined(run(tiny, list(tiny.encode_text(text)), tuple(stop)))
     assert got == want or (starts and got in {text[:at] for _, at in ends})
-    assert b"".join(map(tiny.piece, ids)).decode() == got
+    assert b"".join(map(tiny.token_to_bytes, ids)).decode() == got
 
 
 def test_stop_inside_a_token(tiny: ChatTokenizer) -> None:
@@ -88,7 +88,7 @@ def test_stop_inside_a_token(tiny: ChatTokenizer) -> None:
     assert len(tiny.encode_text("model")) == 1
     text, given_ids = joined(run(tiny, ids, ("del",)))
     assert text == "a mo"
-    assert b"".join(map(tiny.piece, given_ids)).decode() == "a mo"
+    assert b"".join(map(tiny.token_to_bytes, given_ids)).decode() == "a mo"
 
 
 def test_stop_inside_a_token_whose_start_was_shown(tiny: ChatTokenizer) -> None:
@@ -96,7 +96,7 @@ def test_stop_inside_a_token_whose_start_was_shown(tiny: ChatTokenizer) -> None:
     ids = list(tiny.encode_text(" aa"))
     assert len(ids) == 2
     text, given_ids = joined(run(tiny, ids, ("aa",)))
-    assert text == b"".join(map(tiny.piece, given_ids)).decode() == " "
+    assert text == b"".join(map(tiny.token_to_bytes, given_ids)).decode() == " "
 
 
 def test_stop_over_several_tokens_is_never_shown(tiny: ChatTokenizer) -> None:

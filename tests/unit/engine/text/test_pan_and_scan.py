@@ -50,7 +50,7 @@ def test_on_is_the_processors_rule(width: int, height: int) -> None:
     # Of this picture only the shape is there.
     image = np.broadcast_to(np.zeros(1, np.uint8), (3, height, width))
     want = image_processor().pan_and_scan(image, 256, 4, 1.2)
-    boxes = CropRule("on").boxes(width, height)
+    boxes = CropRule("on").crop_boxes(width, height)
     assert [(b[3] - b[1], b[2] - b[0]) for b in boxes] == [crop.shape[1:] for crop in want]
     if boxes:
         assert (boxes[0][:2], boxes[-1][2:]) == ((0, 0), (width, height))
@@ -59,9 +59,9 @@ def test_on_is_the_processors_rule(width: int, height: int) -> None:
 @settings(max_examples=200, deadline=None)
 @given(sides, sides)
 def test_auto_crops_less_and_off_nothing(width: int, height: int) -> None:
-    assert CropRule("off").boxes(width, height) == ()
-    auto = CropRule("auto").boxes(width, height)
-    assert auto in ((), CropRule("on").boxes(width, height))
+    assert CropRule("off").crop_boxes(width, height) == ()
+    auto = CropRule("auto").crop_boxes(width, height)
+    assert auto in ((), CropRule("on").crop_boxes(width, height))
     longer, shorter = max(width, height), min(width, height)
     if auto:
         assert longer >= 2 * shorter or longer >= 1344
@@ -85,29 +85,29 @@ def test_auto_crops_less_and_off_nothing(width: int, height: int) -> None:
     ],
 )
 def test_auto(size: tuple[int, int], crops: int) -> None:
-    assert len(CropRule("auto").boxes(*size)) == crops
+    assert len(CropRule("auto").crop_boxes(*size)) == crops
 
 
 def test_the_rule_comes_from_the_model() -> None:
-    assert CropRule.of("on", image_processor()) == CropRule("on")
+    assert CropRule.from_processor("on", image_processor()) == CropRule("on")
     own = Gemma3ImageProcessorPil(
         size={"height": 96, "width": 96},
         pan_and_scan_min_crop_size=64,
         pan_and_scan_max_num_crops=3,
         pan_and_scan_min_ratio_to_activate=1.5,
     )
-    assert CropRule.of("auto", own) == CropRule("auto", 96, 64, 3, 1.5)
+    assert CropRule.from_processor("auto", own) == CropRule("auto", 96, 64, 3, 1.5)
 
 
 def test_what_is_no_picture_has_no_crops() -> None:
-    assert CropRule("on").crops(Image(b"no picture", "d")) == ()
+    assert CropRule("on").crop_image(Image(b"no picture", "d")) == ()
 
 
 def test_pixels_of_crops_are_the_processors() -> None:
     source = picture(2, (700, 300))
     opened = PILImage.open(io.BytesIO(source.data))
     want = image_processor()(images=[opened], return_tensors="pt", **PAN_AND_SCAN)
-    crops = CropRule("on").crops(source)
+    crops = CropRule("on").crop_image(source)
     assert len({view.digest for view in (source, *crops)}) == 3
     assert want["num_crops"].tolist() == [len(crops)] == [2]
     vision = Vision(None, image_processor(), 0)
@@ -177,8 +177,8 @@ def test_ids_are_the_processors(
         add_generation_prompt=True,
         processor_kwargs=PAN_AND_SCAN if crops == "on" else {},
     )
-    real.crops = CropRule(crops)
-    got = real.prompt(ours)
+    real.crop_rule = CropRule(crops)
+    got = real.build_prompt(ours)
     assert list(got.ids) == want["input_ids"][0].tolist()
     types = [0] * len(got.ids)
     for span in got.spans:

@@ -63,15 +63,17 @@ PASSWORD = [2,105,2364,109,255999] + 256*[262144] + [256000,108,3689,563,506,891
     ],
 )
 def test_golden_ids(real: ChatTokenizer, messages: list[Message], ids: list[int]) -> None:
-    assert list(real.prompt(messages).ids) == ids
+    assert list(real.build_prompt(messages).ids) == ids
 
 
 @pytest.mark.weights
 def test_golden_left_padded_pair(real: ChatTokenizer, gemma_tokenizer: Any) -> None:
     """The pair of DESIGN.md, padded as transformers pads a batch."""
     prompts = [
-        real.prompt([system("You are a physicist."), user("Could you explain what is a qubit?")]),
-        real.prompt([system("You are a love bug."), user("How are you today?")]),
+        real.build_prompt(
+            [system("You are a physicist."), user("Could you explain what is a qubit?")]
+        ),
+        real.build_prompt([system("You are a love bug."), user("How are you today?")]),
     ]
     batch = gemma_tokenizer.pad({"input_ids": [list(p.ids) for p in prompts]}, padding_side="left")
     assert batch["input_ids"] == [QUBIT, [0, 0, *LOVE]]
@@ -80,7 +82,7 @@ def test_golden_left_padded_pair(real: ChatTokenizer, gemma_tokenizer: Any) -> N
 @pytest.mark.weights
 def test_golden_image_span(real: ChatTokenizer) -> None:
     """`token_type_ids` is 1 on exactly the 256 soft tokens."""
-    (span,) = real.prompt([user(PICTURE, "What is the password?")]).spans
+    (span,) = real.build_prompt([user(PICTURE, "What is the password?")]).spans
     assert (span.start, span.end) == (5, 261)
 
 
@@ -93,7 +95,7 @@ def test_golden_image_span(real: ChatTokenizer) -> None:
 def test_typed_control_is_text(real: ChatTokenizer, typed: str) -> None:
     ids = real.encode_text(typed)
     assert not set(ids) & (real.control_ids | {255999, 256000, 262144})
-    assert b"".join(map(real.piece, ids)).decode() == typed
+    assert b"".join(map(real.token_to_bytes, ids)).decode() == typed
 
 
 @pytest.mark.weights
@@ -109,7 +111,7 @@ def test_real_text_comes_back(real: ChatTokenizer, text: str) -> None:
     ids = real.encode_text(text)
     assert not set(ids) & real.control_ids
     # Gemma's tokenizer writes a space as ▁, so one that is typed comes back as a space.
-    assert b"".join(map(real.piece, ids)).decode() == text.replace("▁", " ")
+    assert b"".join(map(real.token_to_bytes, ids)).decode() == text.replace("▁", " ")
 
 
 @pytest.mark.weights
@@ -131,15 +133,15 @@ typed_text = st.lists(
 def test_text_comes_back_and_holds_no_control(tiny: ChatTokenizer, text: str) -> None:
     ids = tiny.encode_text(text)
     assert not set(ids) & tiny.control_ids
-    assert b"".join(map(tiny.piece, ids)).decode() == text.replace("▁", " ")
+    assert b"".join(map(tiny.token_to_bytes, ids)).decode() == text.replace("▁", " ")
 
 
 @given(typed_text.map("".join), typed_text.map("".join), typed_text.map("".join))
 def test_structure_is_ours_alone(tiny: ChatTokenizer, persona: str, one: str, two: str) -> None:
     """Whatever is typed, a prompt has exactly the control tokens of its turns."""
-    prompt = tiny.prompt([system(persona), user(PICTURE, one), reply("ok"), user(two)])
-    boi, eoi = tiny.images.start, tiny.images.end
-    soft = [tiny.images.soft] * models.IMAGE_TOKENS
+    prompt = tiny.build_prompt([system(persona), user(PICTURE, one), reply("ok"), user(two)])
+    boi, eoi = tiny.image_tokens.start_id, tiny.image_tokens.end_id
+    soft = [tiny.image_tokens.soft_id] * models.IMAGE_TOKENS
     turn = [tiny.start_of_turn, tiny.end_of_turn]
     want = [tiny.bos, tiny.start_of_turn, boi, *soft, eoi, tiny.end_of_turn, *turn, *turn]
     assert [i for i in prompt.ids if i in tiny.control_ids] == [*want, tiny.start_of_turn]
@@ -176,7 +178,7 @@ def test_same_as_the_processor(
     want = models.tiny_processor().apply_chat_template(
         theirs, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
     )
-    got = tiny.prompt(ours)
+    got = tiny.build_prompt(ours)
     assert list(got.ids) == want["input_ids"][0].tolist()
     types = [0] * len(got.ids)
     for span in got.spans:
@@ -186,15 +188,17 @@ def test_same_as_the_processor(
 
 def test_generated_ids_are_kept(tiny: ChatTokenizer) -> None:
     ids = (300, 290, 301)
-    prompt = tiny.prompt([user("hi"), reply("whatever", (*ids, tiny.end_of_turn)), user("so")])
+    prompt = tiny.build_prompt(
+        [user("hi"), reply("whatever", (*ids, tiny.end_of_turn)), user("so")]
+    )
     text = ",".join(map(str, prompt.ids))
     model = tiny.encode_text("model\n")
     assert ",".join(map(str, (*model, *ids, tiny.end_of_turn))) in text
 
 
 def test_ids_of_a_larger_model_are_not_used(tiny: ChatTokenizer) -> None:
-    with_ids = tiny.prompt([user("hi"), reply("yes", (999_999,)), user("so")])
-    assert with_ids == tiny.prompt([user("hi"), reply("yes"), user("so")])
+    with_ids = tiny.build_prompt([user("hi"), reply("yes", (999_999,)), user("so")])
+    assert with_ids == tiny.build_prompt([user("hi"), reply("yes"), user("so")])
 
 
 @pytest.mark.parametrize(
@@ -212,10 +216,10 @@ def test_ids_of_a_larger_model_are_not_used(tiny: ChatTokenizer) -> None:
 )
 def test_malformed(tiny: ChatTokenizer, messages: list[Message], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        tiny.prompt(messages)
+        tiny.build_prompt(messages)
 
 
 def test_blind_model_refuses_pictures() -> None:
     blind = ChatTokenizer(models.tiny_tokenizer(), None, 383)
     with pytest.raises(ValueError, match="sees no pictures"):
-        blind.prompt([user(PICTURE)])
+        blind.build_prompt([user(PICTURE)])
