@@ -33,11 +33,12 @@ class DiscordHarness(Harness):
         self.core = Core(self._rig.service, self._rig.store, self._rig.engine, process)
 
     async def crash(self) -> None:
-        await self.kill()
         client = self._rig.adapter._client
         assert client is not None
+        await self.kill()
+        client.ws._keep_alive.stop()  # a thread of discord.py's
+        await client.http._HTTPClient__session.close()
         self._server.gateway.sessions.clear()  # nobody resumes: what is said now is not replayed
-        await client.close()
         await self._leave()
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from bot.core.ports import ReplyTarget
+from bot.core.queries import StoreQueries
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.storage.database import Database
@@ -72,6 +73,10 @@ class Core:
     engine: ScriptedEngine
     process: Process = field(default_factory=Process)
 
+    @property
+    def queries(self) -> StoreQueries:
+        return StoreQueries(self.store, ServiceSettings())
+
 
 class Harness(ABC):
     """One platform on its local server, with a real core and a real database.
@@ -114,7 +119,8 @@ class Harness(ABC):
         """A service of its own on the harness's database."""
         database = Database(f"sqlite+aiosqlite:///{self.folder / 'parley.db'}")
         store, engine = SqlStore(database), self.new_engine()
-        return Core(Service(store, engine, FakeReader(), self.settings), store, engine)
+        service = Service(store, engine, FakeReader(), self.settings)
+        return Core(service, store, engine)
 
     async def serve(self, platform: str, target: ReplyTarget) -> None:
         """Start the service and answer on a platform."""
@@ -226,6 +232,10 @@ class Harness(ABC):
             lambda: next((r for r in self.engine.requests if not r.written and not r.closed), None),
             f"a request for {text!r}",
         )
+        return await self.answer_on(message, request, text)
+
+    async def answer_on(self, message: Message, request: Request, text: str) -> list[str]:
+        """The same for a request that has begun."""
         request.write(text)
         request.finish()
         return await self.ended(message)
@@ -245,11 +255,15 @@ class Harness(ABC):
 
     async def only_asked(self, *questions: str) -> None:
         """Ask something more; then the engine has been asked these questions and no others."""
-        number = len(self.engine.requests)
-        await self.ask("One more thing")
-        await self.until(lambda: any("One more thing" in r.asked for r in self.engine.requests))
-        asked = [r.asked for r in self.engine.requests if "One more thing" not in r.asked]
-        assert len(asked) == len(questions), (number, asked)
+        last = "One more thing"
+        await self.ask(last)
+        request = await self.until(
+            lambda: next((r for r in self.engine.requests if last in r.asked), None), last
+        )
+        request.write("Fine.")
+        request.finish()
+        asked = [request.asked for request in self.engine.requests if last not in request.asked]
+        assert len(asked) == len(questions), asked
         for question, text in zip(questions, asked, strict=True):
             assert question in text
 
@@ -257,7 +271,7 @@ class Harness(ABC):
         raise Undeclared(f"{self.name} has no {ability} and doesn't declare that they are missing")
 
 
-Scenario: TypeAlias = Callable[[Harness], Awaitable[None]]
+Scenario: TypeAlias = Callable[..., Awaitable[None]]
 
 
 def needs(ability: Ability, *, otherwise: Scenario) -> Callable[[Scenario], Scenario]:
@@ -266,8 +280,11 @@ def needs(ability: Ability, *, otherwise: Scenario) -> Callable[[Scenario], Scen
 
     def decorate(scenario: Scenario) -> Scenario:
         @wraps(scenario)
-        async def run(chat: Harness) -> None:
-            await (otherwise if ability in chat.missing else scenario)(chat)
+        async def run(chat: Harness, **parameters: Any) -> None:
+            if ability in chat.missing:
+                await otherwise(chat)
+            else:
+                await scenario(chat, **parameters)
 
         run.abilities = {ability, *getattr(scenario, "abilities", ())}  # type: ignore[attr-defined]
         return run

@@ -43,7 +43,7 @@ class SlackHarness(Harness):
             sockets=1,
             timing=QUICK,
         )
-        self._adapter = SlackAdapter(self.core.service, options)
+        self._adapter = SlackAdapter(self.core.service.handle, self.core.queries, options)
         await self.core.process.run(self._adapter.start())
         await self.serve("slack", self._adapter)
 

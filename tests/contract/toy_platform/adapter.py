@@ -7,19 +7,18 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from typing import Any
 
-from bot.core.events import Attachment, Author, Inbound, MessageReceived, ThreadKey
-from bot.core.ports import CommandReply, FinishedReply, ReplySink
+from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
+from bot.core.ports import FinishedReply, InboundHandler, ReplySink
 from bot.core.records import Turn
 from bot.platforms.base import PlatformError
+from bot.platforms.shared.mentions import Mention, Target, read_mentions
 from bot.platforms.shared.message_splitter import split
 
 PLATFORM = "toy"
 LIMIT = 300  # characters of one post
-
-Handle = Callable[[Inbound], Awaitable[CommandReply | None]]
 
 
 class ToyAdapter:
@@ -27,7 +26,7 @@ class ToyAdapter:
 
     platform = PLATFORM
 
-    def __init__(self, handle: Handle, port: int, token: str) -> None:
+    def __init__(self, handle: InboundHandler, port: int, token: str) -> None:
         self._handle = handle
         self._port = port
         self._token = token
@@ -100,17 +99,24 @@ class ToyAdapter:
                 await self.post(line["room"], text)
 
     def _event(self, line: dict[str, Any]) -> MessageReceived:
-        text, mentioned = re.subn(rf"@{self._bot}\b", "", line["text"], flags=re.IGNORECASE)
+        said = read_mentions(line["text"], [*self._mentions(line["text"])])
         return MessageReceived(
             key=ThreadKey(PLATFORM, "home", line["room"]),
             id=str(line["id"]),
             author=Author(line["by"], line["by"].title(), is_admin=line["admin"]),
-            text=text.strip(),
+            text=said.text,
             attachments=tuple(map(_attachment, line["files"])),
             is_dm=line["room"].startswith("@"),
             has_threads=False,
-            mentions_bot=bool(mentioned),
+            mentions_bot=said.calls_bot,
+            addresses_other=said.addresses_other,
         )
+
+    def _mentions(self, text: str) -> Iterator[Mention]:
+        for match in re.finditer(r"(?<!\w)@(\w+)", text):
+            is_bot = match[1].lower() == self._bot
+            target = Target.BOT if is_bot else Target.OTHER
+            yield Mention(match.start(), match.end(), target, "@Parley" if is_bot else match[0])
 
 
 class ToyReply:

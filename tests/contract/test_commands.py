@@ -1,0 +1,54 @@
+"""Commands as people type them: what they change, and what a mistyped one is told."""
+
+from __future__ import annotations
+
+from tests.contract.harness import Ability, Harness, Person, needs
+from tests.support.scripted_engine import prompt_text
+
+
+async def test_reset_forgets_the_conversation(chat: Harness) -> None:
+    first = await chat.ask("The secret is 42.")
+    await chat.answer(first, "I see.")
+    assert await chat.command("reset", after=first)
+    if Ability.THREADS in chat.missing:
+        await chat.ask("What is the secret?")
+    else:
+        await chat.say(f"{chat.bot} What is the secret?", after=first)
+    request = await chat.request(1)
+    assert "42" not in prompt_text(request.messages)
+    assert "I see." not in prompt_text(request.messages)
+
+
+async def test_a_mistyped_command_is_told_what_to_type(chat: Harness) -> None:
+    question = await chat.ask("Hello.")
+    await chat.answer(question, "Hello.")
+    sentence = await chat.command("persona sett You are a pirate.", after=question)
+    assert "persona" in sentence
+    assert "set" in sentence
+    assert len(chat.engine.requests) == 1
+
+
+async def test_a_persona_counts_from_the_next_message_on(chat: Harness) -> None:
+    question = await chat.ask("Who are you?")
+    await chat.answer(question, "I am Parley.")
+    await chat.command("persona set You are a pirate.", by=Person.ADMIN, after=question)
+    await chat.ask("Who are you now?")
+    request = await chat.request(1)
+    assert "You are a pirate." in prompt_text(request.messages[:1])
+
+
+async def the_only_person_is_an_admin(chat: Harness) -> None:
+    await chat.command("persona set You are a pirate.")
+    await chat.ask("Who are you?")
+    assert "You are a pirate." in prompt_text((await chat.request(0)).messages[:1])
+
+
+@needs(Ability.OTHER_PEOPLE, otherwise=the_only_person_is_an_admin)
+async def test_a_command_that_is_not_allowed_is_refused_with_a_sentence(chat: Harness) -> None:
+    question = await chat.ask("Who are you?")
+    await chat.answer(question, "I am Parley.")
+    told = await chat.command("persona set You are a pirate.", by=Person.OTHER, after=question)
+    assert "admin" in told
+    await chat.ask("Who are you now?")
+    request = await chat.request(1)
+    assert "pirate" not in prompt_text(request.messages[:1])
