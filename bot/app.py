@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from bot.adapters import PLATFORMS, AdapterParts, build_adapters
 from bot.config import Settings, SettingsError
 from bot.core.queries import StoreQueries
 from bot.core.records import Mode
@@ -25,7 +26,6 @@ from bot.engine.api import SamplingParams
 from bot.engine.batcher import LocalEngine
 from bot.engine.model.loading import LocalEngineConfig
 from bot.engine.text.pan_and_scan import PanAndScan
-from bot.media.hosts import parse_extra_hosts
 from bot.media.limits import FileLimits
 from bot.media.reader import MediaReader
 from bot.ops import doctor, health
@@ -70,6 +70,9 @@ class App:
         store = SqlStore(self.database)
         self.service = Service(store, self.engine, self.files, service_settings(settings))
         self.queries = StoreQueries(store, service_settings(settings))
+        self.adapter_parts = AdapterParts(
+            settings, self.service.handle, self.queries, self.database
+        )
         self.is_ready = False
 
     async def __aenter__(self) -> Self:
@@ -142,7 +145,7 @@ async def run_platforms(settings: Settings) -> None:
     """
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(App(settings))
-        adapters = _adapters(app)
+        adapters = build_adapters(app.adapter_parts, PLATFORMS)
 
         def is_ready() -> bool:
             return app.is_ready and all(adapter.is_connected for adapter in adapters)
@@ -161,56 +164,9 @@ async def run_platforms(settings: Settings) -> None:
         await _until_stopped(_start_platforms(app, adapters), watches)
 
 
-def _adapters(app: App) -> list[Adapter]:
-    """The adapters of the configured platforms. Their SDKs are imported only if needed."""
-    settings, adapters = app.settings, list[Adapter]()
-    if settings.discord_token is not None:
-        from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
-        from bot.storage.discord import DiscordAsks
-
-        options = DiscordOptions(
-            token=settings.discord_token.get_secret_value(),
-            api_url=settings.discord_api_url,
-            gateway_url=settings.discord_gateway_url,
-            shards=settings.discord_shards,
-            catch_up_s=settings.discord_catch_up_minutes * 60,
-            max_file_bytes=int(settings.max_image_mib * MIB),
-            extra_hosts=parse_extra_hosts(settings.extra_media_hosts),
-        )
-        adapters.append(
-            DiscordAdapter(app.service.handle, app.queries, options, DiscordAsks(app.database))
-        )
-    if settings.has_slack:
-        adapters.append(_slack_adapter(app))
-    return adapters
-
-
-def _slack_adapter(app: App) -> Adapter:
-    from bot.platforms.slack.adapter import SlackAdapter
-    from bot.platforms.slack.options import SlackOptions
-    from bot.storage.slack import SlackStores, TokenCipher
-
-    settings, stores = app.settings, None
-    options = SlackOptions.from_settings(settings)
-    if options.has_oauth and options.client_id and settings.encryption_key is not None:
-        keys = settings.encryption_key.get_secret_value().split(",")
-        cipher = TokenCipher([key.strip() for key in keys])
-        stores = SlackStores.open(app.database, options.client_id, cipher)
-    return SlackAdapter(
-        app.service.handle,
-        app.queries,
-        options,
-        installations=stores.installations if stores else None,
-        states=stores.states if stores else None,
-    )
-
-
 def checkers() -> tuple[Checker, ...]:
     """What `parley doctor` runs. An unconfigured platform has nothing to check."""
-    from bot.platforms.discord import checks as discord_checks
-    from bot.platforms.slack import checks as slack_checks
-
-    return (doctor.check_machine, discord_checks.check, slack_checks.check)
+    return (doctor.check_machine, *(platform.load_checker() for platform in PLATFORMS))
 
 
 async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:

@@ -27,6 +27,8 @@ from sqlalchemy.exc import ArgumentError
 from bot.media.hosts import parse_extra_hosts
 
 PREFIX = "PARLEY_"
+#: What to set where no platform is configured.
+PLATFORM_TOKENS = "DISCORD_TOKEN or SLACK_BOT_TOKEN"
 DEFAULT_MODEL = "google/gemma-3-4b-it"
 DEFAULT_SYSTEM_PROMPT = (
     "You are Parley, a helpful assistant in a team chat. Be friendly, clear and brief."
@@ -369,6 +371,11 @@ class Settings(BaseSettings):
             return False
 
     @property
+    def has_discord(self) -> bool:
+        """Whether Discord is configured."""
+        return self.discord_token is not None
+
+    @property
     def has_slack(self) -> bool:
         """Whether Slack is configured, by a bot token or for installation by OAuth."""
         return bool(self.slack_bot_token or (self.slack_client_id and self.slack_client_secret))
@@ -376,7 +383,7 @@ class Settings(BaseSettings):
     @property
     def has_platform(self) -> bool:
         """Whether any platform is configured."""
-        return self.discord_token is not None or self.has_slack
+        return self.has_discord or self.has_slack
 
     @property
     def model_name(self) -> str:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from bot.config import Settings
+from bot.config import PLATFORM_TOKENS, Settings
 from bot.platforms.base import Checker, Finding
 
 
@@ -38,7 +38,7 @@ async def check_machine(settings: Settings) -> AsyncIterator[Finding]:
             "platforms",
             False,
             "no token is set",
-            "set DISCORD_TOKEN or SLACK_BOT_TOKEN in .env (or, for Slack over OAuth, "
+            f"set {PLATFORM_TOKENS} in .env (or, for Slack over OAuth, "
             "SLACK_CLIENT_ID and SLACK_CLIENT_SECRET)",
         )
 

@@ -16,8 +16,7 @@ def run(model: Model = None) -> None:
     settings = config.load({"model": model})
     if not settings.has_platform:
         raise CommandFailed(
-            "no platform is configured: set DISCORD_TOKEN or SLACK_BOT_TOKEN, "
-            "or try `parley playground`"
+            f"no platform is configured: set {config.PLATFORM_TOKENS}, or try `parley playground`"
         )
     from bot.app import run_platforms
 
