@@ -1,6 +1,6 @@
 """Held-out prompts for the demo model; written before training and kept out of its chats.
 
-`tests/unit/demo/test_held_out.py` asserts that none of them occurs in the training data.
+`tests/unit/benchmarks/test_demo_prompts.py` asserts that none of them occurs in the training data.
 """
 
 from __future__ import annotations

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
-from tests.support import postgres
-
-
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[postgres.Cluster]:
-    programs = postgres.binaries()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed")
-    with postgres.cluster(programs) as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'data' / 'parley.db'}"
-        return
-    cluster: postgres.Cluster = request.getfixturevalue("postgres_cluster")
-    created = await cluster.create()
-    yield created
-    await cluster.drop(created)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""The playground's tables on a real SQLite file."""
+"""The playground's tables, on both databases."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,10 @@ PEOPLE = ("ana", "ben")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[PlaygroundStore]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'parley.db'}")
-    await database.upgrade()
+async def store(database: Database) -> PlaygroundStore:
     store = PlaygroundStore(database)
     await store.seed(["general", "random"], PEOPLE)
-    yield store
-    await database.close()
+    return store
 
 
 async def channel_id(store: PlaygroundStore, name: str = "general") -> int:

@@ -25,7 +25,7 @@ def parley(folder: Path, *arguments: str, **settings: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, "-m", "bot", *arguments],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2]), **settings},
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[3]), **settings},
         capture_output=True,
         text=True,
         timeout=120,

@@ -19,7 +19,7 @@ from bot.engine.api import Delta, GenerationFailed, SamplingParams
 from bot.engine.batcher import LocalEngine
 from bot.engine.cuda import varlen_attention
 from bot.engine.overlap import Flight
-from tests.integration.engine.test_local_engine import config, items, said, settled, user
+from tests.integration.engine.test_batcher import config, items, said, settled, user
 from tests.support import models
 from tests.support.engine import emulated_varlen_attn, rerun
 
