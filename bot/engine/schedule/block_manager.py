@@ -1,15 +1,15 @@
-"""Who owns which block of the K/V pool; pure Python.
+"""Allocates blocks of the K/V pool to sequences and keeps the prefix cache; pure Python.
 
-K/V of `block_size` consecutive tokens is one block. Layers come in groups that need different
-tokens: full-attention layers need all of them, sliding layers only the last `window`. Each group
-has its own pool of blocks, and a sequence has one list of block ids per group, so a sliding
-group's old blocks go back while the sequence runs.
+A block holds the keys and values of `block_size` consecutive tokens. Layers form groups by what
+they attend to: full-attention layers need every token, sliding layers only the last `window`. Each
+group has its own pool, and a sequence has one list of block ids per group, so blocks that fall out
+of a sliding group's window are freed while the sequence still runs.
 
-A full block is published under a key that names everything its K/V depends on: the token ids (and
-pictures) from the start of the sequence to its end. A later sequence that starts alike finds it
-and computes nothing for it. A block nobody uses any more keeps its content until it is needed for
-something else, least recently used first. The last block of a sequence that ends is mostly not
-full: it can be found too, but by one that goes on from there, which takes it over and fills it.
+A full block is published under a hash of everything its K/V depends on: all token ids (and
+pictures) from the start of the sequence to the end of the block. A later sequence with the same
+prefix shares the block instead of computing it again. An unused block keeps its content until it
+is evicted, least recently used first. When a sequence ends, its last block is usually not full; it
+is published too, and the next sequence that continues from exactly there claims it and fills it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from hashlib import blake2b
 from bot.engine.prompt import ImageSpan
 
 NULL_BLOCK = 0
-"""The id of no block: never handed out, stands for what a sliding layer no longer needs."""
+"""A block id that is never allocated; marks positions a sliding layer no longer needs."""
 
 
 class BlockPool:
-    """Blocks 1 to `size`: in use (counted), idle (unused, but published), or free."""
+    """Blocks 1 to `num_blocks`: in use (reference counted), idle (only published), or free."""
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
@@ -39,16 +39,19 @@ class BlockPool:
 
     @property
     def num_available(self) -> int:
-        """How many blocks `take` can hand out."""
+        """Blocks that can be allocated: free ones and idle ones, which are evicted."""
         return len(self._free_blocks) + len(self._idle_blocks)
 
     @property
     def num_published(self) -> int:
-        """How many blocks can be found by key."""
         return len(self._block_of)
 
     def allocate_block(self) -> int:
-        """A block for new content. Raises IndexError when none is available."""
+        """A block for new content; evicts the least recently used one if none is free.
+
+        Raises:
+            IndexError: no block is available.
+        """
         if self._free_blocks:
             block = self._free_blocks.popleft()
         elif self._idle_blocks:
@@ -60,28 +63,27 @@ class BlockPool:
         return block
 
     def find_block(self, key: bytes) -> int | None:
-        """The block published under `key`."""
         return self._block_of.get(key)
 
     def share_block(self, block: int) -> None:
-        """One user more of a published block."""
+        """Add a reference to a published block."""
         if not self._user_counts[block]:
             del self._idle_blocks[block]
         self._user_counts[block] += 1
 
     def claim_block(self, block: int) -> None:
-        """Make a published block that nobody uses one's own: it isn't found any more."""
+        """Take an idle block for exclusive use and unpublish it, since it is going to change."""
         del self._idle_blocks[block]
         del self._block_of[self._key_of.pop(block)]
         self._user_counts[block] = 1
 
     def find_idle_block(self, key: bytes) -> int | None:
-        """The block published under `key`, if nobody uses it."""
+        """The block published under `key`, if no sequence uses it."""
         block = self._block_of.get(key)
         return block if block in self._idle_blocks else None
 
     def release_block(self, block: int) -> None:
-        """One user less. Raises ValueError if it has none."""
+        """Drop a reference. Raises ValueError if the block isn't in use."""
         if self._user_counts[block] <= 0:
             raise ValueError(f"block {block} is not in use")
         self._user_counts[block] -= 1
@@ -93,7 +95,7 @@ class BlockPool:
             self._free_blocks.append(block)
 
     def publish_block(self, block: int, key: bytes) -> None:
-        """Let others find it; the first block published under a key stays."""
+        """Make a block findable by key; the first block published under a key wins."""
         if key not in self._block_of:
             self._block_of[key] = block
             self._key_of[block] = key
@@ -104,14 +106,14 @@ class BlockTable:
     """One sequence's blocks: `blocks[group][i]` holds positions from `i * block_size` on."""
 
     blocks: tuple[list[int], ...]
-    num_dropped: list[int]  # per group: how many leading entries are NULL
-    num_published: int = 0  # how many blocks went through `publish`
+    num_dropped: list[int]  # per group: leading entries that are NULL_BLOCK
+    num_published: int = 0  # full blocks published or shared so far
     last_key: bytes = b""  # the key of the last of them
 
 
 @dataclass(slots=True)
 class LayerGroup:
-    """Layers that need the same tokens. `window`: the last so many, or None for all."""
+    """Layers that attend to the same tokens: the last `window`, or all of them if None."""
 
     window: int | None
     pool: BlockPool
@@ -119,25 +121,23 @@ class LayerGroup:
 
 @dataclass(slots=True)
 class BlockManager:
-    """The block manager over all groups of layers."""
+    """Allocates, shares and frees the blocks of all layer groups."""
 
     block_size: int
     groups: tuple[LayerGroup, ...]
-    max_chunk_tokens: int = 512  # the longest chunk computed at once (an image may be longer)
+    max_chunk_tokens: int = 512  # the longest prefill chunk, a whole picture included
     prefix_cache: bool = True
 
     def new_table(self) -> BlockTable:
-        """An empty table for a new sequence."""
         return BlockTable(tuple([] for _ in self.groups), [0] * len(self.groups))
 
     def attach_cached_prefix(
         self, table: BlockTable, tokens: Sequence[int], spans: Sequence[ImageSpan]
     ) -> int:
-        """Fill an empty table with published blocks that hold the start of `tokens`.
+        """Fill an empty table with cached blocks that hold a prefix of `tokens`.
 
         Returns:
-            How many tokens need not be computed: less than all (somebody has to compute the
-            logits of the last one).
+            The number of cached tokens; less than all, since the last token's logits are needed.
         """
         if not self.prefix_cache or not tokens:
             return 0
@@ -168,7 +168,11 @@ class BlockManager:
     def _claim_partial_block(
         self, table: BlockTable, tokens: Sequence[int], spans: Sequence[ImageSpan]
     ) -> int:
-        """Add the block in which an ended sequence began what follows; how many tokens it holds."""
+        """Append the partial block of a finished sequence that continues the cached prefix.
+
+        Returns:
+            How many tokens of the block are already computed; 0 if there is no such block.
+        """
         start = table.num_published * self.block_size
         for count in range(min(self.block_size, len(tokens) - start) - 1, 0, -1):
             key = self._block_key(table.last_key, tokens[start : start + count], spans, start)
@@ -184,7 +188,7 @@ class BlockManager:
         return 0
 
     def allocate_blocks(self, table: BlockTable, length: int) -> bool:
-        """Give the table blocks for positions below `length`; all of them or none."""
+        """Extend the table to hold `length` tokens. False, and no change, if blocks run out."""
         num_needed = -(-length // self.block_size)
         missing = [num_needed - len(blocks) for blocks in table.blocks]
         if any(lack > g.pool.num_available for lack, g in zip(missing, self.groups, strict=True)):
@@ -194,7 +198,7 @@ class BlockManager:
         return True
 
     def can_allocate(self, table: BlockTable, length: int, spare: int = 0) -> bool:
-        """Would a sequence of `length` tokens find room, with `spare` blocks left over?
+        """Whether a sequence of `length` tokens fits with `spare` blocks left over.
 
         A sliding group never holds more than its window and one chunk.
         """
@@ -207,7 +211,7 @@ class BlockManager:
         return True
 
     def max_sequence_length(self) -> int:
-        """The longest sequence, in tokens, that fits when it is alone."""
+        """The longest sequence, in tokens, that fits into the empty pools."""
         block_size = self.block_size
         full = [g.pool.num_blocks * block_size for g in self.groups if g.window is None]
         sliding = [
@@ -224,20 +228,26 @@ class BlockManager:
         spans: Sequence[ImageSpan],
         num_computed: int,
     ) -> None:
-        """After a step: K/V of `tokens[:computed]` is in the pool.
+        """Record that K/V of `tokens[:num_computed]` is in the pool.
 
-        Publishes blocks that became full and gives back what sliding layers no longer need.
+        Publishes blocks that became full and frees those that left a sliding group's window.
         """
         if self.prefix_cache:
-            new_tokens = tokens[table.num_published * self.block_size : num_computed]
-            for key in self._block_keys(
-                table.last_key, new_tokens, spans, table.num_published * self.block_size
-            ):
-                for group, blocks in zip(self.groups, table.blocks, strict=True):
-                    if blocks[table.num_published] != NULL_BLOCK:
-                        group.pool.publish_block(blocks[table.num_published], key)
-                table.num_published += 1
-                table.last_key = key
+            self._publish_full_blocks(table, tokens[:num_computed], spans)
+        self._free_outside_window(table, num_computed)
+
+    def _publish_full_blocks(
+        self, table: BlockTable, tokens: Sequence[int], spans: Sequence[ImageSpan]
+    ) -> None:
+        start = table.num_published * self.block_size
+        for key in self._block_keys(table.last_key, tokens[start:], spans, start):
+            for group, blocks in zip(self.groups, table.blocks, strict=True):
+                if blocks[table.num_published] != NULL_BLOCK:
+                    group.pool.publish_block(blocks[table.num_published], key)
+            table.num_published += 1
+            table.last_key = key
+
+    def _free_outside_window(self, table: BlockTable, num_computed: int) -> None:
         for number, (group, blocks) in enumerate(zip(self.groups, table.blocks, strict=True)):
             first = min(self._first_needed_block(group, num_computed), len(blocks))
             for index in range(table.num_dropped[number], first):
@@ -246,14 +256,14 @@ class BlockManager:
             table.num_dropped[number] = max(first, table.num_dropped[number])
 
     def empty_copy(self) -> BlockManager:
-        """One like this, with nothing in use and nothing published."""
+        """A manager of the same shape with nothing allocated or published."""
         groups = tuple(
             LayerGroup(group.window, BlockPool(group.pool.num_blocks)) for group in self.groups
         )
         return BlockManager(self.block_size, groups, self.max_chunk_tokens, self.prefix_cache)
 
     def reset_pools(self) -> None:
-        """Everything free, nothing published; tables in use become invalid."""
+        """Free and unpublish everything; existing tables become invalid."""
         for group in self.groups:
             group.pool = BlockPool(group.pool.num_blocks)
 
@@ -264,9 +274,9 @@ class BlockManager:
         spans: Sequence[ImageSpan] = (),
         num_computed: int = 0,
     ) -> None:
-        """Give everything back; published blocks can still be found until they are needed.
+        """Free a table's blocks; published ones stay in the cache until they are evicted.
 
-        So can the last one, if K/V of `tokens[:computed]` is in the pool and it isn't full.
+        If `num_computed` is given, the last block is published even if it is only partly full.
         """
         start = table.num_published * self.block_size
         if self.prefix_cache and 0 < num_computed - start < self.block_size:
@@ -274,7 +284,7 @@ class BlockManager:
             for group, blocks in zip(self.groups, table.blocks, strict=True):
                 group.pool.publish_block(blocks[table.num_published], key)
         for group, blocks in zip(self.groups, table.blocks, strict=True):
-            # The end first: of one sequence, its beginning is worth keeping longest.
+            # Free the end first, so it is evicted first: a prefix is the most likely to be reused.
             for block in reversed(blocks):
                 if block != NULL_BLOCK:
                     group.pool.release_block(block)
@@ -284,7 +294,7 @@ class BlockManager:
         table.last_key = b""
 
     def _longest_hit(self, keys: list[bytes]) -> int:
-        """The most leading blocks such that every group still has those it needs."""
+        """The largest number of leading blocks for which every group still holds what it needs."""
         best = len(keys)
         for group in self.groups:
             if group.window is None:
@@ -295,24 +305,24 @@ class BlockManager:
                 if run >= number - self._first_needed_block(group, number * self.block_size):
                     hit = number
             best = hit
-        # With several sliding groups a shorter hit may break an earlier group's run; Gemma 3 has
-        # one window, so one sliding group.
+        # Correct for one sliding group, which is all Gemma 3 has: with several, a shorter hit may
+        # break an earlier group's run.
         return best
 
     def _first_needed_block(self, group: LayerGroup, position: int) -> int:
-        """Index of the first block that the token at position `computed` attends to."""
+        """Index of the first block that the token at `position` attends to."""
         if group.window is None:
             return 0
         return max(0, position - group.window + 1) // self.block_size
 
     def _max_window_blocks(self, group: LayerGroup) -> int:
-        """The most blocks a sequence holds in a sliding group."""
+        """The most blocks a sequence can hold in a sliding group."""
         return -(-((group.window or 0) + self.max_chunk_tokens) // self.block_size) + 1
 
     def _block_keys(
         self, key: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int
     ) -> Iterator[bytes]:
-        """Keys of the full blocks of `tokens`, whose first one has position `start`."""
+        """Keys of the full blocks in `tokens`; the first token is at position `start`."""
         block_size = self.block_size
         for offset in range(0, len(tokens) - block_size + 1, block_size):
             key = self._block_key(key, tokens[offset : offset + block_size], spans, start + offset)
@@ -322,7 +332,7 @@ class BlockManager:
     def _block_key(
         parent_key: bytes, tokens: Sequence[int], spans: Sequence[ImageSpan], start: int
     ) -> bytes:
-        """The key of a block that holds `tokens` from position `start` on, by that before it."""
+        """The key of a block that holds `tokens` from position `start` on, after its parent."""
         content = blake2b(parent_key, digest_size=16)
         content.update(array("q", tokens).tobytes())
         for span in spans:

@@ -1,11 +1,12 @@
-"""What the next forward pass computes; pure Python.
+"""Decides what the next forward pass computes; pure Python.
 
-Before every step: whoever decodes gets one token each, then prompts are prefilled in chunks
-within the step's token budget, then waiting sequences are let in, fairly by owner. Where one owner
-crowds the batch, the first token of others comes first: every other step is theirs. When blocks
-run out the youngest sequence is preempted: it gives its blocks back, waits at its old place and is
-computed again (or found in the prefix cache) later. The oldest is never preempted, and any
-sequence alone fits, so everybody finishes.
+Each step, every decoding sequence gets one token, then running prompts are prefilled in chunks
+within the step's token budget, then waiting sequences are admitted, fairly by owner. While one
+owner dominates the batch and another owner waits for a first token, the dominant owner is deferred:
+none of its prompts is prefilled, and its sequences decode only in every other step. When blocks run
+out, the youngest sequence is preempted: its blocks are freed, it keeps its position in the queue,
+and it is computed again (or found in the prefix cache) later. The oldest sequence is never
+preempted, and any sequence fits alone, so every sequence finishes.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from bot.engine.prompt import ImageSpan
 from bot.engine.schedule.block_manager import BlockManager, BlockTable
 from bot.engine.schedule.fair_queue import FairQueue, Ticket
 
-_MIN_STEP_TOKENS = 16  # what a step's budget shrinks to at least
-_DOMINANT_SEQUENCES = 4  # sequences of one owner in a batch of which they are more than half
-_STEPS_BEFORE_GROWTH = 64  # steps without trouble before a shrunken batch grows again
+_MIN_STEP_TOKENS = 16  # the step budget never shrinks below this
+_MIN_DOMINANT_SEQUENCES = 4  # an owner dominates with this many, if they are over half the batch
+_STEPS_BEFORE_GROWTH = 64  # steps without running out of memory before limits double again
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One reply being generated. `tokens`: the prompt and what was generated so far."""
+    """One reply being generated. `token_ids`: the prompt, then the tokens generated so far."""
 
     owner: str
     token_ids: list[int]
@@ -35,7 +36,7 @@ class Sequence:
     block_table: BlockTable
     num_prompt_tokens: int
     num_computed_tokens: int = 0  # tokens whose K/V is in the pool
-    num_cached_tokens: int = 0  # of the prompt, found in the prefix cache when it first started
+    num_cached_tokens: int = 0  # prompt tokens found in the prefix cache on admission
     num_preemptions: int = 0
     started: bool = False
     ticket: Ticket[Sequence] | None = None
@@ -47,18 +48,17 @@ class Sequence:
 
     @property
     def num_generated_tokens(self) -> int:
-        """Tokens of the reply so far."""
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def arrival_order(self) -> tuple[float, int]:
-        """Smaller is older: what preemption spares."""
+        """Smaller is older; the youngest sequence is preempted first."""
         return self.ticket.queue_position if self.ticket else (0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`count` tokens of a sequence, from `start` on, to be computed in this step."""
+    """`num_tokens` tokens of a sequence, from position `start` on, to compute in one step."""
 
     sequence: Sequence
     start: int
@@ -66,11 +66,10 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """The position behind the chunk."""
         return self.start + self.num_tokens
 
     def first_half(self) -> Chunk | None:
-        """Its first half or so, not cutting an image; None if it can't be made shorter."""
+        """About half of the chunk, never cutting a picture; None if it can't be shortened."""
         end = self.start + self.num_tokens // 2
         for span in self.sequence.image_spans:
             if span.start < end < span.end:
@@ -79,7 +78,7 @@ class Chunk:
 
     @property
     def samples_next_token(self) -> bool:
-        """Does it end where the next token is to be drawn?"""
+        """Whether the chunk ends at the sequence's last token, so its logits are sampled."""
         return self.end == len(self.sequence.token_ids)
 
 
@@ -87,9 +86,9 @@ class Scheduler:
     """Iteration-level scheduling over one block manager.
 
     Args:
-        blocks: the K/V pool's bookkeeping; must hold `capacity()` of any sequence given to `add`.
+        blocks: the block manager; every added sequence must fit its `max_sequence_length()`.
         max_running: the most sequences in a batch.
-        step_tokens: the token budget of one step (one image may exceed it).
+        max_step_tokens: the token budget of a step; a single picture may exceed it.
     """
 
     def __init__(self, blocks: BlockManager, *, max_running: int, max_step_tokens: int) -> None:
@@ -97,33 +96,28 @@ class Scheduler:
         self.max_running = max_running
         self.max_step_tokens = max_step_tokens
         self.prefill_limit: Callable[[int, int], int] = lambda _decoding, _usual: max_step_tokens
-        """Prompt tokens at most, where so many decode in this step and so many in a usual one."""
-        self._configured_max_running, self._configured_max_step_tokens = (
-            max_running,
-            max_step_tokens,
-        )
-        self._steps_since_change = (
-            0  # steps since the device ran out of memory, or things grew again
-        )
+        """The most prompt tokens for a step, given how many sequences decode in it and how many
+        would if no owner were deferred."""
+        self._configured_max_running = max_running
+        self._configured_max_step_tokens = max_step_tokens
+        self._steps_since_change = 0  # steps since the limits last shrank or grew
         self._step_budget = max_step_tokens
         self.running: list[Sequence] = []
         self.waiting: FairQueue[Sequence] = FairQueue()
         self._num_steps = 0
-        self._deferred_owner: str | None = None  # the owner who lets others pass
-        self._defers_decoding = False  # the crowd has no part in this step
+        self._deferred_owner: str | None = None  # dominates the batch while others wait
+        self._defers_decoding = False  # the deferred owner's sequences sit this step out
 
     @property
     def is_idle(self) -> bool:
-        """Nobody runs and nobody waits."""
         return not self.running and not len(self.waiting)
 
     def add_sequence(self, sequence: Sequence, weight: float = 1.0) -> None:
-        """Queue a sequence up."""
         cost = sequence.num_prompt_tokens + sequence.max_new_tokens
         sequence.ticket = self.waiting.enqueue(sequence, sequence.owner, cost, weight)
 
     def remove_sequence(self, sequence: Sequence) -> None:
-        """Take it out, wherever it is."""
+        """Remove a running or waiting sequence and free its blocks."""
         if sequence in self.running:
             self.running.remove(sequence)
         elif sequence.ticket is not None:
@@ -134,33 +128,31 @@ class Scheduler:
         self._free_sequence(sequence)
 
     def schedule_step(self) -> list[Chunk]:
-        """The next step, decoding sequences first; empty only if nobody runs or waits."""
+        """The next step's chunks, decoding sequences first; empty only if nothing is queued."""
         self._num_steps += 1
         self._deferred_owner = self._choose_deferred_owner()
-        # Never in two steps running, so that no stream of newcomers starves anybody.
+        # Never twice in a row, so that a stream of newcomers can't starve the deferred owner.
         self._defers_decoding = self._deferred_owner is not None and not self._defers_decoding
         chunks = self._compose_step()
-        if not chunks and self._deferred_owner is not None:  # those who wait can't be let in
+        if not chunks and self._deferred_owner is not None:  # nothing that waits fits
             self._deferred_owner, self._defers_decoding = None, False
             chunks = self._compose_step()
         return sorted(chunks.values(), key=lambda c: c.num_tokens > 1)
 
     def _compose_step(self) -> dict[Sequence, Chunk]:
-        """Chunks for all who have a part in this step."""
         chunks: dict[Sequence, Chunk] = {}
         decoding = sorted(
             (s for s in self.running if s.num_uncomputed_tokens == 1), key=lambda s: s.arrival_order
         )
         for sequence in decoding:
-            if sequence in self.running and not (
-                self._defers_decoding and sequence.owner == self._deferred_owner
-            ):
+            deferred = self._defers_decoding and sequence.owner == self._deferred_owner
+            if sequence in self.running and not deferred:
                 self._add_chunk(chunks, sequence, 1)
-        # Who stands aside waits for this step like those who are in it.
-        most = self.prefill_limit(len(chunks), len(decoding))
-        self._step_budget = min(self.max_step_tokens, len(chunks) + most)
-        # Every other step begins with the newest and shortest prompts, so that a long one delays
-        # few; the other steps begin with the oldest, so that it isn't delayed for ever.
+        # Sequences of the deferred owner still wait for this step, so count them in the limit.
+        max_prefill = self.prefill_limit(len(chunks), len(decoding))
+        self._step_budget = min(self.max_step_tokens, len(chunks) + max_prefill)
+        # Alternate between oldest first, so that a long prompt isn't delayed forever, and newest
+        # and shortest first, so that a long prompt delays few others.
         if self._num_steps % 2:
             self._prefill_running(chunks, self._prefilling_sequences(lambda s: s.arrival_order))
             self._admit_waiting(chunks)
@@ -175,20 +167,17 @@ class Scheduler:
         return sorted((s for s in self.running if s.owner != self._deferred_owner), key=key)
 
     def _choose_deferred_owner(self) -> str | None:
-        """The owner who crowds the batch, if somebody else waits for a first token.
-
-        No prompt of theirs is read meanwhile, and in every other step they don't decode either.
-        """
-        if len(self.running) < _DOMINANT_SEQUENCES:
+        """The owner who dominates the batch while another owner waits for a first token."""
+        if len(self.running) < _MIN_DOMINANT_SEQUENCES:
             return None
-        owner, num_held = Counter(s.owner for s in self.running).most_common(1)[0]
-        if num_held < _DOMINANT_SEQUENCES or num_held * 2 <= len(self.running):
+        owner, num_owned = Counter(s.owner for s in self.running).most_common(1)[0]
+        if num_owned < _MIN_DOMINANT_SEQUENCES or num_owned * 2 <= len(self.running):
             return None
         others_wait = any(s.owner != owner and not s.num_generated_tokens for s in self.running)
         return owner if others_wait or any(t.owner != owner for t in self.waiting) else None
 
     def commit_step(self, chunks: list[Chunk]) -> None:
-        """The step is computed; call before sampled tokens are appended."""
+        """Record a computed step; call it before appending the sampled tokens."""
         for chunk in chunks:
             sequence = chunk.sequence
             sequence.num_computed_tokens = chunk.end
@@ -197,7 +186,7 @@ class Scheduler:
             )
 
     def preempt_sequence(self, sequence: Sequence) -> None:
-        """Back into the line at its old place; what it has generated is kept."""
+        """Free a running sequence's blocks and requeue it; generated tokens are kept."""
         assert sequence.ticket is not None
         self.running.remove(sequence)
         self._free_sequence(sequence)
@@ -205,9 +194,9 @@ class Scheduler:
         self.waiting.requeue(sequence.ticket)
 
     def shrink_limits(self, num_sequences: int) -> None:
-        """A step of so many sequences ran out of the device's memory: smaller ones from now on.
+        """Halve the limits after a step of `num_sequences` ran out of device memory.
 
-        Who has no place any more goes on later.
+        Sequences beyond the new limit are preempted, youngest first.
         """
         self.max_running = max(1, num_sequences // 2)
         self.max_step_tokens = max(_MIN_STEP_TOKENS, self.max_step_tokens // 2)
@@ -216,7 +205,7 @@ class Scheduler:
             self.preempt_sequence(max(self.running, key=lambda s: s.arrival_order))
 
     def recover_limits(self) -> None:
-        """A step went well: after many of them, try larger ones again."""
+        """Count a step that succeeded; after enough of them, double the shrunken limits."""
         if (self.max_running, self.max_step_tokens) == (
             self._configured_max_running,
             self._configured_max_step_tokens,
@@ -229,7 +218,7 @@ class Scheduler:
             self.max_step_tokens = min(self._configured_max_step_tokens, self.max_step_tokens * 2)
 
     def empty_copy(self, blocks: BlockManager) -> Scheduler:
-        """An empty one with the same limits over other blocks."""
+        """A scheduler with the configured limits and no sequences, over other blocks."""
         new = Scheduler(
             blocks,
             max_running=self._configured_max_running,
@@ -239,7 +228,6 @@ class Scheduler:
         return new
 
     def _free_sequence(self, sequence: Sequence) -> None:
-        """Give back what a sequence holds of the pool."""
         self.blocks.free_blocks(
             sequence.block_table,
             sequence.token_ids,
@@ -253,13 +241,13 @@ class Scheduler:
 
     def _prefill_running(self, chunks: dict[Sequence, Chunk], order: list[Sequence]) -> None:
         for sequence in order:
-            # It may decode, be in the step already, or have been preempted in this very loop.
+            # Skip sequences that decode, are in the step already, or were preempted by this loop.
             prefills = sequence.num_uncomputed_tokens > 1 and sequence not in chunks
             if prefills and sequence in self.running and self._remaining_budget(chunks) > 0:
                 self._add_chunk(chunks, sequence, self._chunk_length(chunks, sequence))
 
     def _chunk_length(self, chunks: dict[Sequence, Chunk], sequence: Sequence) -> int:
-        """How many tokens to prefill now. Never cuts an image: its soft tokens see each other."""
+        """How many tokens to prefill now; a picture's tokens attend to each other: never cut it."""
         start = sequence.num_computed_tokens
         end = min(len(sequence.token_ids), start + self._remaining_budget(chunks))
         for span in sequence.image_spans:
@@ -273,7 +261,7 @@ class Scheduler:
     def _add_chunk(
         self, chunks: dict[Sequence, Chunk], sequence: Sequence, num_tokens: int
     ) -> None:
-        """Put a chunk into the step; preempts the youngest while there is no room for it."""
+        """Add a chunk to the step, preempting the youngest sequences until it has blocks."""
         if not num_tokens:
             return
         while not self.blocks.allocate_blocks(
@@ -302,7 +290,7 @@ class Scheduler:
             )
             sequence.num_computed_tokens = num_cached
             num_tokens = self._chunk_length(chunks, sequence)
-            # One block to grow into for everybody who runs: else it would be preempted at once.
+            # Leave each running sequence one block to grow into, or one is preempted right away.
             spare = len(self.running)
             if not num_tokens or not self.blocks.can_allocate(
                 sequence.block_table, len(sequence.token_ids), spare
@@ -320,12 +308,13 @@ class Scheduler:
             self._add_chunk(chunks, sequence, num_tokens)
 
     def _choose_victim(self, newcomer: Sequence) -> Sequence | None:
-        """The batch is full: whoever holds most of it gives one place to whoever holds less.
+        """The sequence of a full batch to preempt for a newcomer: of the owner who runs the most.
 
-        Only where that makes the shares more even, so places do not go back and forth.
+        None unless the swap makes the shares more even, so that owners don't preempt each other
+        back and forth.
         """
-        held = Counter(s.owner for s in self.running)
-        richest, num_most = held.most_common(1)[0]
-        if num_most < held[newcomer.owner] + 2:
+        num_running = Counter(s.owner for s in self.running)
+        busiest, most = num_running.most_common(1)[0]
+        if most < num_running[newcomer.owner] + 2:
             return None
-        return max((s for s in self.running if s.owner == richest), key=lambda s: s.arrival_order)
+        return max((s for s in self.running if s.owner == busiest), key=lambda s: s.arrival_order)

@@ -1,7 +1,7 @@
-"""Pan and scan: which parts of a picture the model is shown too, by Gemma 3's own rule.
+"""Pan and scan: which crops of a picture the model also sees, by Gemma 3's own rule.
 
-A picture is squeezed into a square of 896 pixels a side, whatever its shape. Crops show parts of
-it at a larger scale: more detail, for as many tokens again each.
+A picture of any shape is resized to a square of 896 pixels a side. Crops show parts of it at a
+larger scale: more detail, at the cost of a full set of soft tokens each.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bot.engine.api import Image
 PanAndScan: TypeAlias = Literal["off", "auto", "on"]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
-# `auto`: pictures of at least this ratio of sides, or whose longer side is this much more than
-# the model takes, so that squeezing would lose what is small in them.
+# `auto` crops pictures with at least this ratio of sides, or whose longer side exceeds the model's
+# by this factor: resizing them to a square would lose small detail.
 _ELONGATED = 2.0
 _HIGH_RESOLUTION = 1.5
 
@@ -29,24 +29,23 @@ _MIN_CROP, _MAX_CROPS, _MIN_RATIO = 256, 4, 1.2
 
 @dataclass(frozen=True, slots=True)
 class Crop(Image):
-    """A part of a picture: the same bytes, and a digest of its own."""
+    """A part of a picture: the picture's bytes with a digest of its own."""
 
     box: Box = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class CropRule:
-    """When a picture is cropped, and how. Lengths in pixels."""
+    """When and how pictures are cropped. Lengths in pixels."""
 
     mode: PanAndScan
-    side: int = 896  # of what the vision tower takes
+    side: int = 896  # of the vision tower's input
     min_crop: int = _MIN_CROP
     max_crops: int = _MAX_CROPS
     min_ratio: float = _MIN_RATIO
 
     @classmethod
     def from_processor(cls, mode: PanAndScan, processor: Any) -> CropRule:
-        """The rule of a model's image processor."""
         return cls(
             mode,
             processor.size["height"],
@@ -56,13 +55,13 @@ class CropRule:
         )
 
     def crop_image(self, image: Image) -> tuple[Crop, ...]:
-        """The crops to show beside a picture; only its header is read."""
+        """The crops to add to a picture; reads only the picture's header."""
         if self.mode == "off":
             return ()
         try:
             with PILImage.open(io.BytesIO(image.data)) as opened:
                 size = opened.size
-        except Exception:  # whoever looks at its pixels says so
+        except Exception:  # decoding its pixels reports the error
             return ()
         return tuple(
             Crop(image.data, f"{image.digest}/{'-'.join(map(str, box))}", box)
@@ -70,7 +69,7 @@ class CropRule:
         )
 
     def crop_boxes(self, width: int, height: int) -> tuple[Box, ...]:
-        """Where the crops of a picture of this size lie; none where the rule asks for none."""
+        """The boxes to crop from a picture of this size; empty if it isn't cropped."""
         longer, shorter = max(width, height), min(width, height)
         if not self._should_crop(longer, shorter):
             return ()

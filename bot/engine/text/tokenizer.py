@@ -1,8 +1,8 @@
-"""Messages to token ids, Gemma 3's way, with control tokens that only we can write.
+"""Turns messages into token ids in Gemma 3's format; users can't inject control tokens.
 
 The chat template is not rendered to a string and parsed back: control tokens are placed as ids,
-and the text between two of them is tokenised as one literal string by a copy of the tokenizer
-that knows no control tokens. So `<end_of_turn>` typed by a person is text, whatever they do.
+and the text between two of them is tokenized as one literal string by a copy of the tokenizer
+without control tokens. So `<end_of_turn>` typed by a person is always plain text.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from bot.engine.api import Image, Message, Text
 from bot.engine.prompt import ImageSpan, Prompt
 from bot.engine.text.pan_and_scan import CropRule
 
-# Added tokens that the tokenizer file doesn't mark as special in every edition, yet control.
+# Control tokens; some releases of the tokenizer file don't mark all of them as special.
 _CONTROL_TOKEN = re.compile(
     r"<unused\d+>|\[multimodal\]|\[@BOS@\]|<(start|end)_of_(turn|image)>|<image_soft_token>"
     r"|<(pad|eos|bos|unk|mask)>"
 )
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _NO_CROPS = CropRule("off")
-_CACHED_TEXTS = 2048  # personas and finished turns come again with every turn
+_CACHED_TEXTS = 2048  # personas and finished turns recur in every prompt
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTokens:
-    """The ids around and inside a picture and how many soft tokens it takes (Gemma 3: 256)."""
+    """The ids that delimit and fill a picture, and its number of soft tokens (Gemma 3: 256)."""
 
     start_id: int
     end_id: int
@@ -41,13 +41,13 @@ class ImageTokens:
 
 
 class ChatTokenizer:
-    """Builds prompts; turns ids back into bytes.
+    """Builds prompts and turns token ids back into bytes.
 
     Args:
         tokenizer: a transformers fast tokenizer of the Gemma 3 family.
-        images: the picture tokens, or None for a model that sees nothing.
-        vocab_size: ids at or above it don't exist in the model.
-        crops: when pictures are shown in parts too, and which.
+        image_tokens: the picture tokens, or None for a text-only model.
+        vocab_size: the model has no ids at or above it.
+        crop_rule: when and how pictures are cropped.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class ChatTokenizer:
         self._encode = lru_cache(maxsize=_CACHED_TEXTS)(self._encode_uncached)
 
     def build_prompt(self, messages: Sequence[Message]) -> Prompt:
-        """The prompt that asks for the next reply.
+        """The prompt for the next reply.
 
         Raises:
-            ValueError: the list is empty, roles do not alternate, or a picture stands where the
-                model can't take it.
+            ValueError: the list is empty, roles don't alternate, or a picture is where the model
+                can't take one.
         """
         check_messages(messages)
         builder = _PromptBuilder(self)
@@ -103,13 +103,13 @@ class ChatTokenizer:
         return builder.build_prompt()
 
     def encode_text(self, text: str) -> tuple[int, ...]:
-        """The ids of `text` taken literally; never a control token, whatever it contains."""
+        """Tokenize `text` literally: never a control token, whatever it contains."""
         return self._encode(text)
 
     def token_to_bytes(self, token_id: int) -> bytes:
-        """The UTF-8 bytes a token stands for (possibly part of a character); control tokens: none.
+        """A token's UTF-8 bytes, possibly part of a character; empty for control tokens.
 
-        Source: the decoder in Gemma's tokenizer.json (▁ is a space, `<0xNN>` is a byte).
+        Follows the decoder in Gemma's tokenizer.json: ▁ is a space, `<0xNN>` a byte.
         """
         if token_id in self.control_ids:
             return b""
@@ -124,12 +124,12 @@ class ChatTokenizer:
         return tuple(self._literal.encode(text, add_special_tokens=False).ids)
 
     def _can_reuse_ids(self, ids: tuple[int, ...]) -> bool:
-        """Ids of a model with a larger vocabulary (the operator changed it) can't be reused."""
+        """Whether stored ids exist in this model; they may come from one with more of them."""
         return bool(ids) and min(ids) >= 0 and max(ids) < self.vocab_size
 
 
 class _PromptBuilder:
-    """Collects a prompt; text between two control tokens stays one string until it is tokenised."""
+    """Collects a prompt; joins text between two control tokens before tokenizing it."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -154,7 +154,7 @@ class _PromptBuilder:
         self._ids.extend(ids[:stop])
 
     def add_image(self, image: Image) -> None:
-        """A picture and its crops, in Gemma3Processor's words."""
+        """Add a picture and its crops, with Gemma3Processor's wording."""
         crops = self._tokenizer.crop_rule.crop_image(image)
         if not crops:
             self._add_view(image)
@@ -167,10 +167,10 @@ class _PromptBuilder:
             self._add_view(crop)
 
     def _add_view(self, image: Image) -> None:
-        """As Gemma3Processor does: two newlines on either side, merged with the text around."""
+        """Add one picture or crop between double newlines, as Gemma3Processor does."""
         tokens = self._tokenizer.image_tokens
         if tokens is None:
-            raise ValueError("this model sees no pictures; leave them out of the messages")
+            raise ValueError("this model is text-only; leave pictures out of the messages")
         self.add_text("\n\n")
         self.add_control_token(tokens.start_id)
         self._spans.append(ImageSpan(len(self._ids), tokens.num_soft_tokens, image.digest))
@@ -190,10 +190,10 @@ class _PromptBuilder:
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-    """Refuse what Gemma 3's template can't express.
+    """Reject messages that Gemma 3's template can't express.
 
     Raises:
-        ValueError: saying which message is wrong and why.
+        ValueError: says which message is wrong and why.
     """
     turns = messages[1:] if messages and messages[0].role == "system" else messages
     if not turns:
@@ -213,10 +213,10 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def _without_control_tokens(backend: Tokenizer) -> tuple[Tokenizer, dict[str, int]]:
-    """A copy that treats control tokens as text, and the control tokens' ids.
+    """A copy of the tokenizer that treats control tokens as text, and the control tokens' ids.
 
     Plain added tokens (runs of newlines and tabs, HTML tags) stay: the model was trained on them.
-    Only the list of added tokens is parsed: the whole file is 30 MB of JSON.
+    Only the list of added tokens is parsed, since the whole file is 30 MB of JSON.
     """
     source = backend.to_str()
     key = '"added_tokens":'

@@ -573,7 +573,7 @@ async def test_text_only_of_a_seeing_model(seeing_folder: Path) -> None:
         if text_only:
             assert not engine.info.sees_images
             assert engine.info.image_tokens == 0
-            with pytest.raises(ValueError, match="sees no pictures"):
+            with pytest.raises(ValueError, match="text-only"):
                 await items(engine, next(iter(PICTURES.values())))
         await engine.stop()
     assert both[False] == both[True]

@@ -1,4 +1,4 @@
-"""The block manager: nothing leaks, nothing is shared that shouldn't be, hits are true."""
+"""The block manager: no leaks, no wrong sharing, and every hit holds the right tokens."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_pool_keeps_published_blocks_until_needed_oldest_first() -> None:
     assert pool.find_block(b"1") == one
 
 
-def test_release_of_a_free_block_is_refused() -> None:
+def test_releasing_a_free_block_is_refused() -> None:
     pool = BlockPool(1)
     block = pool.allocate_block()
     pool.release_block(block)
@@ -80,14 +80,16 @@ def test_hit_is_whole_blocks_and_leaves_one_token() -> None:
     tokens = list(range(16))
     one, two = blocks.new_table(), blocks.new_table()
     compute(blocks, one, tokens)
-    assert blocks.attach_cached_prefix(two, tokens, ()) == 12  # not 16: the last logits are wanted
+    assert (
+        blocks.attach_cached_prefix(two, tokens, ()) == 12
+    )  # not 16: the last token's logits are needed
     blocks.free_blocks(two)
     assert blocks.attach_cached_prefix(two, [*tokens, 99], ()) == 16
     assert blocks.attach_cached_prefix(blocks.new_table(), [5, *tokens], ()) == 0
 
 
 def test_hit_needs_the_window_of_the_sliding_layers() -> None:
-    """Their early blocks are gone and overwritten; a hit at the end works, one before doesn't."""
+    """Their early blocks were overwritten: a hit at the end works, an earlier one does not."""
     blocks = manager(full=40, sliding=6)
     tokens = list(range(64))
     one = blocks.new_table()
@@ -107,19 +109,21 @@ def test_a_picture_is_part_of_the_key() -> None:
     assert blocks.attach_cached_prefix(blocks.new_table(), tokens, ()) == 0
 
 
-def ended(blocks: BlockManager, tokens: list[int], spans: tuple[ImageSpan, ...] = ()) -> None:
+def finish_sequence(
+    blocks: BlockManager, tokens: list[int], spans: tuple[ImageSpan, ...] = ()
+) -> None:
     table = blocks.new_table()
     compute(blocks, table, tokens)
     blocks.free_blocks(table, tokens, spans, len(tokens))
 
 
-def test_who_goes_on_takes_over_the_last_block() -> None:
+def test_a_continuation_claims_the_partial_last_block() -> None:
     blocks = manager()
     tokens = list(range(10))
-    ended(blocks, tokens)
+    finish_sequence(blocks, tokens)
     table = blocks.new_table()
     assert blocks.attach_cached_prefix(table, [*tokens, 50, 51], ()) == 10
-    # It is being filled now: nobody else may have it, however he begins.
+    # It is being filled now: no other sequence may share it, whatever its prefix.
     other = blocks.new_table()
     assert blocks.attach_cached_prefix(other, [*tokens, 60, 61], ()) == 8
     blocks.free_blocks(other)
@@ -129,49 +133,49 @@ def test_who_goes_on_takes_over_the_last_block() -> None:
     assert blocks.attach_cached_prefix(blocks.new_table(), [*tokens, 60], ()) == 8
 
 
-def test_the_last_block_is_for_those_who_have_all_of_it() -> None:
+def test_a_partial_block_matches_only_all_of_its_tokens() -> None:
     blocks = manager()
-    ended(blocks, list(range(10)))
+    finish_sequence(blocks, list(range(10)))
     assert blocks.attach_cached_prefix(blocks.new_table(), [*range(9), 70, 71], ()) == 8
     assert (
         blocks.attach_cached_prefix(blocks.new_table(), list(range(10)), ()) == 8
-    )  # the last logits are wanted
+    )  # the last token's logits are needed
     assert blocks.attach_cached_prefix(blocks.new_table(), list(range(11)), ()) == 10
 
 
-def test_a_last_block_that_found_no_use_is_kept_on() -> None:
+def test_an_unused_partial_block_stays_cached() -> None:
     blocks = manager()
-    ended(blocks, list(range(10)))
+    finish_sequence(blocks, list(range(10)))
     for _ in range(2):
         table = blocks.new_table()
         assert blocks.attach_cached_prefix(table, list(range(12)), ()) == 10
         blocks.free_blocks(table, list(range(12)), (), 10)
 
 
-def test_a_last_block_of_a_picture_needs_the_same_picture() -> None:
+def test_a_partial_block_with_a_picture_needs_the_same_picture() -> None:
     blocks = manager()
     cat, dog = (ImageSpan(8, 2, "cat"),), (ImageSpan(8, 2, "dog"),)
-    ended(blocks, list(range(10)), cat)
+    finish_sequence(blocks, list(range(10)), cat)
     assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), dog) == 8
     assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), cat) == 10
 
 
-def test_a_last_block_is_evicted_like_others_and_before_its_beginning() -> None:
+def test_a_partial_block_is_evicted_before_its_prefix() -> None:
     blocks = manager(full=3, sliding=12)
-    ended(blocks, list(range(10)))
+    finish_sequence(blocks, list(range(10)))
     table = blocks.new_table()
     assert blocks.allocate_blocks(table, 1)
     assert blocks.attach_cached_prefix(blocks.new_table(), list(range(12)), ()) == 8
 
 
-def test_reserve_takes_all_or_nothing() -> None:
+def test_allocation_takes_all_blocks_or_none() -> None:
     blocks = manager(full=3, sliding=12)
     table = blocks.new_table()
     assert not blocks.allocate_blocks(table, 13)
     assert [g.pool.num_available for g in blocks.groups] == [3, 12]
 
 
-def test_without_reuse_nothing_is_found() -> None:
+def test_without_a_prefix_cache_there_are_no_hits() -> None:
     blocks = manager(reuse=False)
     compute(blocks, blocks.new_table(), list(range(16)))
     assert blocks.attach_cached_prefix(blocks.new_table(), list(range(16)), ()) == 0
@@ -237,7 +241,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.tables)
     @rule(data=st.data(), more=st.integers(1, STEP))
     def go_on(self, data: st.DataObject, more: int) -> None:
-        """A sequence ends, and another one begins with all that it was."""
+        """A sequence ends and another one continues it."""
         table, tokens, computed = self.tables.pop(data.draw(st.sampled_from(sorted(self.tables))))
         self.blocks.free_blocks(table, tokens, (), computed)
         table, tokens = self.blocks.new_table(), [*tokens[:computed], *[30] * more]
@@ -248,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         self.count += 1
 
     def _check_content(self, table: BlockTable, tokens: list[int], computed: int) -> None:
-        """Everything that the next token attends to is there and is this sequence's own."""
+        """Every block the next token attends to is present and holds this sequence's tokens."""
         for group, ids in enumerate(table.blocks):
             window = self.blocks.groups[group].window
             first = 0 if window is None else max(0, computed - window + 1) // SIZE

@@ -41,8 +41,8 @@ def step(sched: Scheduler) -> list[Chunk]:
     return chunks
 
 
-def crowded() -> tuple[Scheduler, list[Sequence]]:
-    """Twenty sequences of one owner, all of which decode."""
+def dominated() -> tuple[Scheduler, list[Sequence]]:
+    """Twenty decoding sequences of one owner."""
     sched = scheduler(running=32, step=64)
     flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
     while not all(s.num_generated_tokens for s in flood):
@@ -102,7 +102,7 @@ def test_a_picture_larger_than_the_budget_gets_through() -> None:
 
 
 def test_full_batch_yields_to_another_owner() -> None:
-    """A flood holds every place; somebody else gets in at once, and shares end up even."""
+    """One owner fills the batch; another gets in at once, and their shares end up even."""
     sched = scheduler(running=4, step=32)
     flood = [sequence(sched, 5, "flood", new=100, first=i * 10) for i in range(20)]
     step(sched)
@@ -117,32 +117,32 @@ def test_full_batch_yields_to_another_owner() -> None:
     assert sum(s.num_preemptions for s in [*flood, *others]) == taken == 2
 
 
-def test_a_crowd_stands_aside_for_the_first_token_of_others() -> None:
-    sched, _ = crowded()
+def test_the_deferred_owner_yields_to_the_first_token_of_others() -> None:
+    sched, _ = dominated()
     one = sequence(sched, 40, "me", first=500)
     assert [c.sequence for c in step(sched)] == [one]
     assert one.num_generated_tokens == 1
     assert len(step(sched)) == 21  # all decode
 
 
-def test_no_prompt_of_a_crowd_is_read_while_others_wait() -> None:
-    sched, _ = crowded()
+def test_no_prompt_of_the_deferred_owner_is_prefilled() -> None:
+    sched, _ = dominated()
     more = sequence(sched, 100, "flood", first=300)
     step(sched)
-    read = more.num_computed_tokens
-    assert 0 < read < 100
+    num_read = more.num_computed_tokens
+    assert 0 < num_read < 100
     one = sequence(sched, 150, "me", first=500)
     lengths = []
     while not one.num_generated_tokens:
         lengths.append(len(step(sched)))
-        assert more.num_computed_tokens == read
-    assert lengths == [1, 21, 1]  # they decode in every other step
+        assert more.num_computed_tokens == num_read
+    assert lengths == [1, 21, 1]  # the deferred owner decodes in every other step
     while not more.num_generated_tokens:
         step(sched)
 
 
-def test_no_more_of_a_crowd_is_let_in_while_others_wait() -> None:
-    sched, _ = crowded()
+def test_no_sequence_of_the_deferred_owner_is_admitted() -> None:
+    sched, _ = dominated()
     one = sequence(sched, 150, "me", first=500)
     step(sched)
     more = sequence(sched, 5, "flood", first=300)
@@ -153,7 +153,7 @@ def test_no_more_of_a_crowd_is_let_in_while_others_wait() -> None:
     assert more.started
 
 
-def test_a_crowd_goes_on_while_who_waits_finds_no_room() -> None:
+def test_the_deferred_owner_continues_if_the_newcomer_does_not_fit() -> None:
     sched = scheduler(blocks=20, running=32, step=64)
     flood = [sequence(sched, 12, "flood", new=8, first=i * 20) for i in range(4)]
     while not all(s.num_generated_tokens for s in flood):
@@ -167,41 +167,41 @@ def test_a_crowd_goes_on_while_who_waits_finds_no_room() -> None:
         assert step(sched)
 
 
-def test_a_fresh_scheduler_has_the_same_limits() -> None:
+def test_an_empty_copy_has_the_configured_limits() -> None:
     sched = scheduler(running=3, step=17)
     sched.prefill_limit = lambda _decoding, _usual: 5
     new = sched.empty_copy(sched.blocks)
     assert (new.max_running, new.max_step_tokens, new.prefill_limit) == (3, 17, sched.prefill_limit)
 
 
-def test_a_step_of_few_is_limited_as_if_all_were_in_it() -> None:
-    asked = []
+def test_the_prefill_limit_counts_deferred_sequences() -> None:
+    calls = []
 
     def limit(decoding: int, usual: int) -> int:
-        asked.append((decoding, usual))
+        calls.append((decoding, usual))
         return 10
 
-    sched, _ = crowded()
+    sched, _ = dominated()
     sched.prefill_limit = limit
     one = sequence(sched, 15, "me", first=500)
     assert [c.num_tokens for c in step(sched)] == [10]
     step(sched)
     assert one.num_generated_tokens == 1
-    assert asked == [(0, 20), (20, 20)]
+    assert calls == [(0, 20), (20, 20)]
 
 
-def test_newcomers_do_not_starve_a_crowd() -> None:
-    sched, flood = crowded()
-    rested = 0
-    for number in range(30):  # somebody new in every step, each gone after a reply of one token
+def test_newcomers_do_not_starve_the_deferred_owner() -> None:
+    sched, flood = dominated()
+    skipped = 0
+    for number in range(30):  # a new owner in every step, with a reply of one token
         sequence(sched, 30, f"guest {number}", new=1, first=1000 + number * 40)
         before = sum(s.num_generated_tokens for s in flood)
         step(sched)
-        rested = rested + 1 if sum(s.num_generated_tokens for s in flood) == before else 0
-        assert rested <= 1
+        skipped = skipped + 1 if sum(s.num_generated_tokens for s in flood) == before else 0
+        assert skipped <= 1
 
 
-def test_youngest_is_preempted_and_resumes() -> None:
+def test_the_youngest_is_preempted_and_resumes() -> None:
     sched = scheduler(blocks=12, reuse=False)
     old = sequence(sched, 16, new=24)
     young = sequence(sched, 16, new=24, first=100)
@@ -212,7 +212,7 @@ def test_youngest_is_preempted_and_resumes() -> None:
     assert old.num_generated_tokens == young.num_generated_tokens == 24
 
 
-def test_own_prefix_is_found_after_preemption() -> None:
+def test_a_preempted_sequence_hits_its_own_prefix() -> None:
     sched = scheduler(blocks=100, running=1)
     one = sequence(sched, 20, "a", new=30)
     for _ in range(10):
@@ -223,7 +223,7 @@ def test_own_prefix_is_found_after_preemption() -> None:
     assert one.num_cached_tokens == 0  # of the prompt, when it first started
 
 
-def test_prompts_take_less_while_somebody_decodes() -> None:
+def test_prefill_is_limited_while_others_decode() -> None:
     sched = scheduler(step=32)
     sched.prefill_limit = lambda decoding, _: 5 * decoding or 32
     one = sequence(sched, 40, new=50)
@@ -233,7 +233,7 @@ def test_prompts_take_less_while_somebody_decodes() -> None:
     assert {c.sequence is one: c.num_tokens for c in step(sched)} == {True: 1, False: 5}
 
 
-def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
+def test_a_picture_larger_than_the_prefill_limit_gets_through() -> None:
     sched = scheduler(step=32)
     busy = sequence(sched, 3, new=60)
     step(sched)
@@ -245,7 +245,7 @@ def test_a_picture_larger_than_what_prompts_may_take_gets_through() -> None:
     assert busy.num_generated_tokens > 5
 
 
-def test_out_of_memory_shrinks_the_batch_and_calm_grows_it_again() -> None:
+def test_out_of_memory_shrinks_the_limits_and_success_restores_them() -> None:
     sched = scheduler(running=8, step=64, blocks=400)
     made = [sequence(sched, 5, new=300, first=i * 10) for i in range(8)]
     step(sched)
@@ -266,7 +266,7 @@ def test_out_of_memory_shrinks_the_batch_and_calm_grows_it_again() -> None:
     assert all(s.num_generated_tokens == s.max_new_tokens for s in made)
 
 
-def test_half_a_chunk_cuts_no_picture() -> None:
+def test_half_a_chunk_never_cuts_a_picture() -> None:
     sched = scheduler()
     one = sequence(sched, 40, spans=(ImageSpan(3, 6, "a"),))
     assert Chunk(one, 0, 10).first_half() == Chunk(one, 0, 3)
@@ -286,7 +286,7 @@ def test_half_a_chunk_cuts_no_picture() -> None:
     ),
     st.integers(24, 60), st.integers(1, 6), st.sampled_from([7, 16, 64]), st.booleans(),
 )  # fmt: skip
-def test_everybody_finishes(
+def test_every_sequence_finishes(
     wanted: list[tuple[int, str, int, int]], blocks: int, running: int, budget: int, reuse: bool
 ) -> None:
     """Any load in any pool that holds one sequence: progress in every step, no leak."""

@@ -221,5 +221,5 @@ def test_malformed(tiny: ChatTokenizer, messages: list[Message], says: str) -> N
 
 def test_blind_model_refuses_pictures() -> None:
     blind = ChatTokenizer(models.tiny_tokenizer(), None, 383)
-    with pytest.raises(ValueError, match="sees no pictures"):
+    with pytest.raises(ValueError, match="text-only"):
         blind.build_prompt([user(PICTURE)])
