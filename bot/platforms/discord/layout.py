@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.core.ports import FinishedReply
-from bot.core.records import TurnState
 from bot.platforms.shared.message_splitter import split, utf16_units
+from bot.platforms.shared.reply_ending import ReplyEnding, reply_ending
 
 LIMIT = 2_000  # characters of one message
 MAX_POSTS = 10  # messages of one reply; what is over is in the file only
@@ -49,10 +48,8 @@ def ended(reply: FinishedReply, limit: int = MAX_POSTS) -> list[Draft]:
     """A reply that ended, with its foot and the buttons on the last message."""
     chunks = split(reply.text.rstrip(), LIMIT, measure=utf16_units)
     long = utf16_units(reply.text) > FILE_FROM or len(chunks) > limit
-    foot = _foot(reply, cut=len(chunks) > limit)
+    foot = _foot(reply_ending(reply, rest_in_file=len(chunks) > limit))
     chunks = chunks[:limit]
-    if not chunks and not foot:
-        foot = _nothing(reply.state)
     if foot:
         _add_foot(chunks, foot)
         if len(chunks) > limit:  # the file has all of it
@@ -91,12 +88,9 @@ def _drafts(chunks: list[str], controls: str) -> list[Draft]:
     return [*map(Draft, chunks[:-1]), Draft(chunks[-1], controls)]
 
 
-def _foot(reply: FinishedReply, *, cut: bool) -> str:
-    lines = [f"⚠️ {_one_line(reply.error)}"] if reply.error else []
-    notes: Iterable[str] = reply.notes
-    if cut:
-        notes = (*notes, "The rest is in the file.")
-    lines += [f"-# {_one_line(note)}" for note in notes]
+def _foot(ending: ReplyEnding) -> str:
+    lines = [_one_line(ending.marked_error)] if ending.error else []
+    lines += [f"-# {_one_line(note)}" for note in ending.notes]
     return "\n".join(lines)
 
 
@@ -108,10 +102,6 @@ def _add_foot(chunks: list[str], foot: str) -> None:
             chunks[-1] = with_foot
             return
     chunks.append(foot)
-
-
-def _nothing(state: TurnState) -> str:
-    return "-# Stopped." if state is TurnState.CANCELLED else "-# I have nothing to say to that."
 
 
 def _closed(chunk: str) -> str:

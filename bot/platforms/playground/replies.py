@@ -10,6 +10,7 @@ from bot.core.ports import FinishedReply
 from bot.core.records import Turn, TurnState
 from bot.platforms.playground.workspace import Workspace
 from bot.platforms.shared.ids import parse_id
+from bot.platforms.shared.reply_ending import reply_ending
 from bot.records.playground import Channel, Post, Reply, ReplyState
 
 #: How often a running reply's text is stored.
@@ -54,8 +55,9 @@ class PlaygroundReply:
         await self._workspace.empty_reply(self._post_id, self._reply)
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
+        ending = reply_ending(reply)
         ended = replace(
-            self._reply, state=_ENDED[reply.state], notes=reply.notes, error=reply.error
+            self._reply, state=_ENDED[reply.state], notes=ending.notes, error=ending.error
         )
         await self._workspace.end_reply(self._post_id, reply.text, ended)
         return self.posted

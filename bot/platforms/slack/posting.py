@@ -10,7 +10,9 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError
 
+from bot.core.ports import FinishedReply
 from bot.platforms.shared.message_splitter import split
+from bot.platforms.shared.reply_ending import reply_ending
 from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block, markdown, section
 from bot.platforms.slack.markdown import to_markdown, to_mrkdwn
@@ -234,3 +236,11 @@ def contents(chunk: str, shape: Shape, foot: list[Block]) -> dict[str, object]:
         return {"text": rendered, "blocks": []}
     block = (shape.as_block or section)(rendered)
     return {"text": to_mrkdwn(chunk[:SUMMARY_AT_MOST]), "blocks": [block, *foot]}
+
+
+def message_body(reply: FinishedReply) -> tuple[str, tuple[str, ...]]:
+    """The text of an ended reply's message, never empty, and the notes for below it."""
+    ending = reply_ending(reply)
+    text = reply.text.lstrip("\n") if reply.text.strip() else ""
+    body = "\n\n".join(part for part in (text, ending.marked_error) if part)
+    return (body, ending.notes) if body else (f"_{ending.notes[0]}_", ending.notes[1:])

@@ -17,8 +17,7 @@ from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, context, section
 from bot.platforms.slack.marks import answer_mark
-from bot.platforms.slack.posting import SHAPES
-from bot.platforms.slack.sink import final_text
+from bot.platforms.slack.posting import SHAPES, message_body
 from bot.platforms.slack.teams import Team
 
 logger = logging.getLogger(__name__)
@@ -82,9 +81,10 @@ class PrivateReply:
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
         """Show the answer. There is no message that could be found again."""
         shape = SHAPES[1]
-        chunks = shape.chunks(final_text(reply))
+        text, notes = message_body(reply)
+        chunks = shape.chunks(text)
         for number, chunk in enumerate(chunks, 1):
-            foot = context(reply.notes) if number == len(chunks) else []
+            foot = context(notes) if number == len(chunks) else []
             rendered = shape.render(chunk)
             await self._show(rendered, [section(rendered), *foot], number)
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slack_sdk.errors import SlackApiError
@@ -21,15 +22,13 @@ from bot.platforms.slack.posting import (
     Place,
     Poster,
     contents,
+    message_body,
 )
 from bot.platforms.slack.status import Status, waiting_text
 from bot.platforms.slack.stream import NativeStream, Recipient, StreamEnded
 from bot.platforms.slack.teams import FEEDBACK, MARKDOWN, STREAM, Team
 
 logger = logging.getLogger(__name__)
-
-STOPPED = "_Stopped._"
-NOTHING = "_I have nothing to say to that._"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +118,11 @@ class SlackReply:
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
         """Show the whole reply, its notes and its buttons."""
-        text = final_text(reply)
+        text, notes = message_body(reply)
+        foot = self._foot(reply, notes)
         await self._take_stop_away()
-        if not await self._end_stream(text, reply):
+        if not await self._end_stream(text, foot):
             await self._look()
-            foot = self._foot(reply)
             done: list[str] = []
             old, self._shown.messages = self._shown.messages, done
             try:
@@ -222,13 +221,13 @@ class SlackReply:
 
     # --- ending
 
-    async def _end_stream(self, text: str, reply: FinishedReply) -> bool:
+    async def _end_stream(self, text: str, foot: Foot) -> bool:
         """Whether the reply is shown whole by its stream."""
         stream, self._stream = self._stream, None
         if stream is None:
             return False
         try:
-            await self._stop_stream(stream, text, reply)
+            await self._stop_stream(stream, text, foot)
         except (StreamEnded, *DOWN) as end:
             logger.info("turn %d: its stream could not end: %s", self._turn.id, end)
             self._note(stream)
@@ -237,8 +236,8 @@ class SlackReply:
         self._note(stream)
         return True
 
-    async def _stop_stream(self, stream: NativeStream, text: str, reply: FinishedReply) -> None:
-        foot, feedback = self._foot(reply), self._team.can(FEEDBACK)
+    async def _stop_stream(self, stream: NativeStream, text: str, foot: Foot) -> None:
+        feedback = self._team.can(FEEDBACK)
         try:
             await stream.end(text, foot(feedback))
         except StreamEnded as end:
@@ -269,19 +268,9 @@ class SlackReply:
         if stream.ts and stream.ts not in self._shown.messages:
             self._shown.messages.append(stream.ts)
 
-    def _foot(self, reply: FinishedReply) -> Foot:
+    def _foot(self, reply: FinishedReply, notes: Sequence[str]) -> Foot:
         def foot(feedback: bool) -> list[Block]:
             controls = end_controls(self._turn, reply.state, feedback=feedback)
-            return [*context(reply.notes), *controls]
+            return [*context(notes), *controls]
 
         return foot
-
-
-def final_text(reply: FinishedReply) -> str:
-    """What the message says in the end."""
-    parts = [reply.text.lstrip("\n")] if reply.text.strip() else []
-    if reply.error:
-        parts.append(f"⚠️ {reply.error}")
-    elif reply.state is TurnState.CANCELLED and not reply.notes:
-        parts.append(STOPPED)
-    return "\n\n".join(parts) or (NOTHING if reply.state is TurnState.DELIVERED else STOPPED)

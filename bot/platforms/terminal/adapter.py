@@ -35,6 +35,7 @@ from bot.core.events import (
 from bot.core.ports import CommandReply, FinishedReply, ReplySink
 from bot.core.records import Turn, TurnState
 from bot.core.safe_names import one_line
+from bot.platforms.shared.reply_ending import reply_ending
 from bot.platforms.terminal import texts
 from bot.platforms.terminal.files import UnusableFile, open_attachment
 from bot.platforms.terminal.screen import (
@@ -363,9 +364,8 @@ class LateReply:
 
 
 def _print_foot(screen: Screen, reply: FinishedReply) -> None:
-    for note in reply.notes:
+    ending = reply_ending(reply)
+    if ending.error:
+        screen.print_error(ending.error)
+    for note in ending.notes:
         screen.print_note(note)
-    if reply.error:
-        screen.print_error(reply.error)
-    elif reply.state is TurnState.CANCELLED and not reply.notes:
-        screen.print_note(texts.STOPPED)

@@ -2,7 +2,6 @@
 
 GREETING = "Ask me anything. Type /help for the commands, or press Ctrl-D to leave."
 LEAVE_HINT = "Press Ctrl-C again, or Ctrl-D, to leave."
-STOPPED = "Stopped."
 THINKING = "thinking"
 
 IMAGE_HELP = "Attach a picture or another file to your next message"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.servers.slack.rig import Rig
-from tests.servers.slack.world import buttons, shown
+from tests.servers.slack.world import buttons, shown, small_print
 from tests.servers.waiting import until
 from tests.support.scripted_engine import prompt_text
 
@@ -22,7 +22,7 @@ async def test_stop_keeps_what_is_written(rig: Rig) -> None:
     assert not request.closed
     rig.ana.click(rig.general, reply, "parley_stop")
     ended = await rig.reply(rig.general, question["ts"], "1 2 3")
-    assert "Stopped" in shown(ended)
+    assert small_print(ended) == "Stopped."
     assert request.closed
 
 
@@ -38,7 +38,7 @@ async def test_a_stream_that_takes_long_gets_a_stop_button_below_it(rig: Rig) ->
     rig.root.click(rig.general, button, "parley_stop")  # an admin may
     reply = await rig.reply(rig.general, question["ts"], "1 2 3")
     await until(lambda: len(rig.general.thread(question["ts"])) == 1)
-    assert "Stopped" in shown(reply)
+    assert small_print(reply) == "Stopped."
 
 
 async def test_regenerate_takes_the_place_of_the_reply(rig: Rig) -> None:

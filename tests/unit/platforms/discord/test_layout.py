@@ -11,6 +11,7 @@ from bot.core.records import TurnState
 from bot.platforms.discord import layout
 from bot.platforms.discord.layout import Draft
 from bot.platforms.shared.message_splitter import utf16_units
+from bot.platforms.shared.reply_ending import NO_ANSWER
 
 
 def finished(text: str, **fields: object) -> FinishedReply:
@@ -35,7 +36,7 @@ def test_a_foot_that_does_not_fit_has_a_message_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("state", "said"),
-    [(TurnState.CANCELLED, "-# Stopped."), (TurnState.DELIVERED, "-# I have nothing to say")],
+    [(TurnState.CANCELLED, "-# Stopped."), (TurnState.DELIVERED, f"-# {NO_ANSWER}")],
 )
 def test_a_reply_without_words_still_says_something(state: TurnState, said: str) -> None:
     (draft,) = layout.ended(FinishedReply(state, ""))

@@ -18,6 +18,7 @@ from bot.core.events import (
 from bot.core.ports import CommandReply, FinishedReply
 from bot.core.records import Turn, TurnState, UserMessage
 from bot.platforms.base import Adapter
+from bot.platforms.shared.reply_ending import STOPPED
 from bot.platforms.terminal import texts
 from bot.platforms.terminal.adapter import TerminalAdapter, completions
 from bot.platforms.terminal.screen import EndOfInput
@@ -149,7 +150,7 @@ async def test_a_stopped_reply_says_so() -> None:
     sink = await terminal.open_reply(turn_of(await typed_message(core)))
     await sink.finish(FinishedReply(TurnState.CANCELLED, ""))
     await terminal.watch()
-    assert screen.printed[-1] == ("note", texts.STOPPED)
+    assert screen.printed[-1] == ("note", STOPPED)
 
 
 async def test_a_withdrawn_reply_ends_the_wait() -> None:

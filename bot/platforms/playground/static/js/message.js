@@ -67,9 +67,8 @@ function status(message) {
     return h("div", { class: "status" }, h("span", { class: "dots", "aria-hidden": "true" }, h("i"), h("i"), h("i")), text);
   }
   return [
-    reply.state === "stopped" && h("div", { class: "stopped" }, "Stopped."),
-    reply.notes.length > 0 && h("ul", { class: "notes" }, reply.notes.map((note) => h("li", {}, note))),
     reply.error && h("div", { class: "failure" }, reply.error),
+    reply.notes.length > 0 && h("ul", { class: "notes" }, reply.notes.map((note) => h("li", {}, note))),
   ];
 }
 
