@@ -107,14 +107,17 @@ class MessageReceived:
     # is asked for only where nothing is remembered of the conversation.
     earlier: Earlier | None = field(default=None, repr=False, compare=False)
     foot: tuple[str, ...] = ()  # short notes of the adapter for the foot of the reply
+    # Where a command, a form or a shortcut asked this question. It has a conversation of its own
+    # (at `key`), but the settings of this place decide whether it is answered.
+    asked_in: ThreadKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MessageEdited:
     """The text of a message is another now.
 
-    `as_new`: the message as if it had just come, if it is recent. One that was none of ours and
-    that calls the bot now is a question.
+    `as_new`: the message as if it had just come. If the edit mentions the bot and the message was
+    left alone so far, it becomes a question (`gate.edit_asks`).
     """
 
     key: ThreadKey
@@ -122,6 +125,7 @@ class MessageEdited:
     author: Author
     text: str
     as_new: MessageReceived | None = None
+    at: datetime = field(default_factory=_now)  # when it was edited
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from bot.core import notes
+from bot.core import texts
 from bot.core.context import TurnTooLong
 from bot.engine.api import EngineBusy, EngineStopped, PromptTooLong
 
@@ -21,10 +21,10 @@ def expected(error: Exception) -> str | None:
     if isinstance(error, PromptTooLong):
         return str(TurnTooLong(error.tokens, error.limit))
     if isinstance(error, EngineBusy):
-        return notes.busy(error.queue_length)
+        return texts.busy(error.queue_length)
     return None
 
 
 def unexpected(error: Exception, ref: str) -> str:
     """The sentence for what the log tells more about, under the reference."""
-    return notes.stopped(ref) if isinstance(error, EngineStopped) else notes.failed(ref)
+    return texts.stopped(ref) if isinstance(error, EngineStopped) else texts.failed(ref)

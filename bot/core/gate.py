@@ -1,12 +1,15 @@
-"""Whether a message is answered, and why: a pure function, and where its conversation lives."""
+"""Whether a message or an edit is answered, and why; what is said if not; where its conversation
+lives. Pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bot.core import texts
 from bot.core.commands.parsing import is_command
-from bot.core.events import MessageReceived, ThreadKey
+from bot.core.events import MessageEdited, MessageReceived, ThreadKey
+from bot.core.limits import EDIT_WINDOW
 from bot.core.records import Mode as Mode
 
 
@@ -90,6 +93,30 @@ def _addressed(event: MessageReceived, facts: GateFacts) -> tuple[bool, Reason]:
     if facts.mode is Mode.ALWAYS:
         return True, Reason.ALWAYS
     return False, Reason.NOT_ADDRESSED
+
+
+def edit_asks(event: MessageEdited) -> bool:
+    """Whether an edit makes its message a question: it mentions the bot, soon enough.
+
+    Whether the message was a question before is the store's to say: it is claimed once only.
+    """
+    message = event.as_new
+    if message is None or not (message.mentions_bot or message.mentions_bot_role):
+        return False
+    return event.at - message.at <= EDIT_WINDOW
+
+
+def refusal(event: MessageReceived, reason: Reason) -> str | None:
+    """What to say instead of an answer where silence would look like a fault: in a DM, and to
+    whoever asked by a command or a form. None: say nothing."""
+    is_private = event.is_dm or event.asked_in is not None
+    if not is_private or event.author.is_self or event.author.is_bot:
+        return None
+    if reason is Reason.OFF:
+        return texts.SWITCHED_OFF
+    if reason is Reason.EMPTY:
+        return texts.NOTHING_TO_READ
+    return texts.CANT_ANSWER_HERE
 
 
 def reply_key(event: MessageReceived, inline: bool) -> ThreadKey:

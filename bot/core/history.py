@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from bot.core import notes
+from bot.core import texts
 from bot.core.attachments import AttachmentLoader
 from bot.core.commands.parsing import is_command
 from bot.core.events import Earlier, PastMessage, ThreadKey
 from bot.core.failures import new_reference
+from bot.core.limits import MAX_EARLIER_MESSAGES
 from bot.core.ports import TurnStore
 from bot.core.service_settings import ServiceSettings
 
@@ -43,7 +44,7 @@ class HistoryReader:
         except Exception:
             ref = new_reference()
             logger.exception("reading what was said before in %s failed [%s]", key, ref)
-            return (notes.history_unread(ref),)
+            return (texts.history_unread(ref),)
         return ()
 
     def _newest(self, past: Sequence[PastMessage]) -> Sequence[PastMessage]:
@@ -54,7 +55,7 @@ class HistoryReader:
             if is_command(message.text) or not (message.text.strip() or message.attachments):
                 continue
             left -= len(message.text)
-            if left < 0 or len(chosen) == self._settings.max_earlier:
+            if left < 0 or len(chosen) == MAX_EARLIER_MESSAGES:
                 break
             chosen.append(message)
         return chosen[::-1]

@@ -280,10 +280,6 @@ class CoreQueries(Protocol):
         """The personas that can be taken in a workspace: the built-in ones, then its own."""
         ...
 
-    async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
-        """The settings in effect at a place; none is None."""
-        ...
-
     async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
         """A workspace at a glance, for its admins."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from bot.core import failures, notes, sampling
+from bot.core import failures, sampling, texts
 from bot.core.events import ThreadKey
 from bot.core.ports import CommandReply
 from bot.core.records import SamplingOverrides
@@ -41,8 +41,8 @@ class Preview:
                 logger.exception("a preview failed [%s]", ref)
                 sentence = failures.unexpected(error, ref)
             return CommandReply(sentence, ok=False)
-        cut = f"\n_{notes.PREVIEW_CUT}_" if reason == "length" else ""
-        return CommandReply(f"**{question}**\n{text.strip()}{cut}\n_{notes.PREVIEW}_")
+        cut = f"\n_{texts.PREVIEW_CUT}_" if reason == "length" else ""
+        return CommandReply(f"**{question}**\n{text.strip()}{cut}\n_{texts.PREVIEW}_")
 
     async def _ask(
         self, persona: str, overrides: SamplingOverrides, question: str, key: ThreadKey, user: str

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from bot.core import persona_library, personas, scoped_settings
+from bot.core import persona_library, personas
 from bot.core.events import ThreadKey
 from bot.core.ports import Store
 from bot.core.records import (
-    ChannelSettings,
     LibraryPersona,
     ResolvedPersona,
     Turn,
@@ -34,10 +33,6 @@ class StoreQueries:
     async def library(self, key: ThreadKey) -> list[LibraryPersona]:
         """See CoreQueries."""
         return await persona_library.personas_of(self._store, key)
-
-    async def channel_settings(self, key: ThreadKey) -> ChannelSettings:
-        """See CoreQueries."""
-        return (await scoped_settings.resolve(self._store, key, self._settings)).settings
 
     async def overview(self, workspace: ThreadKey) -> WorkspaceOverview:
         """See CoreQueries."""

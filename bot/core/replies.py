@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from bot.core import failures, notes, personas, sampling, scoped_settings
+from bot.core import failures, personas, sampling, scoped_settings, texts
 from bot.core.context import Context, build
 from bot.core.generation import Generation
 from bot.core.guarded_sink import GuardedSink, SinkFailed
@@ -174,11 +174,11 @@ class Reply:
     def _notes(
         self, turn: Turn, context: Context, pictures: Mapping[int, Image]
     ) -> tuple[str, ...]:
-        unseen = notes.unseen_pictures(turn, pictures, self._services.engine.info.sees_images)
-        return notes.collect(
-            notes.history_cut(context.turns_cut),
-            notes.files(turn),
-            notes.files_cut(context.files_cut),
+        unseen = texts.unseen_pictures(turn, pictures, self._services.engine.info.sees_images)
+        return texts.collect(
+            texts.history_cut(context.turns_cut),
+            texts.files(turn),
+            texts.files_cut(context.files_cut),
             unseen,
         )
 
@@ -204,7 +204,7 @@ class Reply:
             generation.text,
             tuple(generation.token_ids),
             reason,
-            prompt.notes + ((notes.AT_LENGTH,) if reason == "length" else ()),
+            prompt.notes + ((texts.AT_LENGTH,) if reason == "length" else ()),
             usage=self._usage(generation, prompt),
         )
 
@@ -256,7 +256,7 @@ class Reply:
 
     async def _hand_back(self, sink: GuardedSink, outcome: _Outcome) -> None:
         """Leave the turn to the next start, which puts the new reply in this one's place."""
-        reply = FinishedReply(TurnState.CANCELLED, outcome.text, (notes.RESTARTING,))
+        reply = FinishedReply(TurnState.CANCELLED, outcome.text, (texts.RESTARTING,))
         posted = await sink.finish(reply)
         if posted:
             await self._services.turns.set_posted(self.turn.id, posted)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable
 from typing import assert_never
 
-from bot.core import notes, scoped_settings
+from bot.core import scoped_settings
 from bot.core.access import NotAllowed, require_control
 from bot.core.attachments import LOST, AttachmentLoader
 from bot.core.commands import parsing
@@ -23,7 +23,7 @@ from bot.core.events import (
     ThreadKey,
 )
 from bot.core.failures import new_reference
-from bot.core.gate import GateFacts, Reason, decide, reply_key
+from bot.core.gate import GateFacts, Reason, decide, edit_asks, refusal, reply_key
 from bot.core.history import HistoryReader
 from bot.core.ports import CommandReply, FileReader, ReplyTarget, Store
 from bot.core.preview import Preview
@@ -117,16 +117,17 @@ class Service:
     async def _message(self, event: MessageReceived) -> CommandReply | None:
         if event.author.is_self:
             return None  # decided without a look at the database: there are many of these
-        place = await scoped_settings.resolve(self._store, event.key, self._settings)
+        place = await scoped_settings.resolve(
+            self._store, event.asked_in or event.key, self._settings
+        )
         in_thread = bool(event.key.thread) and await self._store.has_conversation(event.key)
         decision = decide(event, GateFacts(in_thread, place.mode, place.answer_bots))
         if decision.reason is Reason.COMMAND:
             return await self._typed_command(event)
         if not decision.answer:
             logger.debug("message %s is not answered: %s", event.id, decision.reason)
-            # In private nobody else can have been meant: silence would look like a fault.
-            unheard = event.is_dm and decision.reason is Reason.OFF and not event.author.is_bot
-            return CommandReply(notes.SWITCHED_OFF, ok=False) if unheard else None
+            sentence = refusal(event, decision.reason)
+            return CommandReply(sentence, ok=False) if sentence is not None else None
         if self._draining:
             return _RESTARTING
         await self._accept(event, await self._continued(event) or reply_key(event, place.inline))
@@ -178,11 +179,10 @@ class Service:
     async def _edited(self, event: MessageEdited) -> CommandReply | None:
         if await self._edit(event):
             return None
-        now = event.as_new
-        if now is None or not (now.mentions_bot or now.mentions_bot_role):
+        if event.as_new is None or not edit_asks(event):
             return None
         # A claim of its first delivery, or of an earlier edit, makes this a question once only.
-        reply = await self._message(now)
+        reply = await self._message(event.as_new)
         await self._edit(event)  # it may have been accepted in between, as it was before
         return reply
 

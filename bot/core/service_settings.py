@@ -30,7 +30,6 @@ class ServiceSettings:
     max_images: int = 8  # pictures in one prompt, the newest first
     max_image_bytes: int = 32 * 1024 * 1024  # of all pictures in one prompt
 
-    max_earlier: int = 100  # messages read of a thread that it has not seen, the newest
     # A token has about four characters: what is more than the model's context can't be in a prompt,
     # and what is a little too much is cut exactly where the prompt is built.
     max_earlier_characters: int = 4 * 8192

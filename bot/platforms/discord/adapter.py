@@ -52,7 +52,6 @@ _FATAL = {
     4013: "Discord knows an intent that Parley asks for no more: update Parley",
 }
 _SHARDING_REQUIRED = 4011
-EDIT_ASKS = timedelta(minutes=15)  # until then a message can still be made a question
 NO_CONTENT_LOG = (
     "the Message Content intent is off: I see messages that mention me, replies to me, DMs, "
     "commands and menus only, not follow-ups in threads; switch it on in the developer portal "
@@ -283,10 +282,8 @@ class DiscordAdapter:
         if not message.content and not message.attachments and not self._sees(message):
             return  # without the intent it only seems empty
         await self._know_channel(message)
-        as_new = None
-        if self._now() - message.created_at < EDIT_ASKS:
-            as_new = self._reader.received(message, *self._history.before(message))
-        reply = await self._handle(self._reader.edited(message, as_new))
+        as_new = self._reader.received(message, *self._history.before(message))
+        reply = await self._handle(self._reader.edited(message, as_new, self._now()))
         if reply is not None:
             await self._answer(message, reply)
 

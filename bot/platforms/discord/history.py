@@ -10,13 +10,13 @@ from typing import Any
 import discord
 
 from bot.core.events import Earlier, PastMessage
+from bot.core.limits import MAX_EARLIER_MESSAGES
 from bot.platforms.discord import keys
 from bot.platforms.discord.reader import Reader
 
 logger = logging.getLogger(__name__)
 
-THREAD_LIMIT = 60  # messages
-CHAIN_LIMIT = 25  # replies to replies
+CHAIN_LIMIT = 25  # each link may cost a request
 FORGOTTEN = "Forgotten:"  # how the core's answer to /reset and /forget begins
 NO_HISTORY = "I can't see earlier messages here: I need the permission “Read Message History”."
 
@@ -39,21 +39,22 @@ class History:
             return None, (NO_HISTORY,)
         return read, ()
 
-    async def since(self, message: discord.Message, limit: int = 100) -> Sequence[PastMessage]:
+    async def since(self, message: discord.Message) -> Sequence[PastMessage]:
         """This message and those after it, oldest first.
 
         Raises:
             discord.HTTPException: the bot may not read here.
         """
-        after = message.channel.history(limit=limit, after=message, oldest_first=True)
+        after = message.channel.history(
+            limit=MAX_EARLIER_MESSAGES, after=message, oldest_first=True
+        )
         return self._read([message, *[later async for later in after]])
 
     async def _thread(self, message: discord.Message) -> Sequence[PastMessage]:
         channel: Any = message.channel
         try:
-            found = [
-                earlier async for earlier in channel.history(limit=THREAD_LIMIT, before=message)
-            ]
+            newest_first = channel.history(limit=MAX_EARLIER_MESSAGES, before=message)
+            found = [earlier async for earlier in newest_first]
         except discord.HTTPException as error:
             logger.info("thread %s can't be read: %s", channel.id, error.text or error.status)
             return []
@@ -62,7 +63,7 @@ class History:
         if forgotten:
             return self._read(found[forgotten:])
         # The message that a text channel's thread was opened from is not in the thread itself.
-        if len(found) < THREAD_LIMIT and all(earlier.id != channel.id for earlier in found):
+        if len(found) < MAX_EARLIER_MESSAGES and all(earlier.id != channel.id for earlier in found):
             starter = await _starter(channel)
             if starter is not None and starter.id != message.id:
                 found.insert(0, starter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import discord
@@ -69,7 +70,7 @@ class Reader:
         )
 
     def edited(
-        self, message: discord.Message, as_new: MessageReceived | None = None
+        self, message: discord.Message, as_new: MessageReceived, at: datetime
     ) -> MessageEdited:
         """A message that reads differently now."""
         return MessageEdited(
@@ -78,6 +79,7 @@ class Reader:
             author=self._author(message),
             text=message_text(message, self.names(message)),
             as_new=as_new,
+            at=at,
         )
 
     def past(self, message: Any) -> PastMessage | None:

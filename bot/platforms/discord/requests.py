@@ -24,8 +24,9 @@ from bot.core.events import (
     ThreadKey,
 )
 from bot.core.ports import CommandReply, CoreQueries, InboundHandler
-from bot.core.records import Mode, SamplingOverrides, TurnState
+from bot.core.records import SamplingOverrides, TurnState
 from bot.core.safe_names import one_line
+from bot.core.texts import SUMMARIZE
 from bot.platforms.discord import keys
 from bot.platforms.discord.confirm import KEPT, What, answers, question
 from bot.platforms.discord.controls import Action
@@ -45,11 +46,6 @@ from bot.platforms.discord.slash import takes_form
 logger = logging.getLogger(__name__)
 
 PREFILL_WITHIN_S = 1.0  # a form must be shown within 3 s, filled or not
-SWITCHED_OFF = "I am switched off in this channel; an admin can change that with /settings set."
-SUMMARISE = (
-    "Summarise what was said above in a few short points: what it is about, what was decided, "
-    "and what is still open."
-)
 NO_CONTENT = (
     "\n-# The Message Content intent is off, so I see only messages that mention me or reply to "
     "me, DMs, commands and menus: mention me again in threads. An admin of mine can switch it on "
@@ -120,7 +116,7 @@ class Requests:
             await say(interaction, CommandReply(NO_HISTORY, ok=False))
             return
         await self._answer(
-            interaction, SUMMARISE, (), private=True, earlier=partial(self._history.since, message)
+            interaction, SUMMARIZE, (), private=True, earlier=partial(self._history.since, message)
         )
 
     async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
@@ -270,10 +266,6 @@ class Requests:
         """Let the core answer through this interaction."""
         await interaction.response.defer(ephemeral=private, thinking=True)
         key = _key(interaction)
-        settings = await self._queries.channel_settings(key)
-        if settings.mode is Mode.NEVER:
-            await say(interaction, CommandReply(SWITCHED_OFF, ok=False))
-            return
         thread = f"{keys.ASK}{interaction.id}"
         await self._asks.add(str(interaction.id), interaction, private=private)
         event = MessageReceived(
@@ -286,6 +278,7 @@ class Requests:
             mentions_bot=True,
             at=interaction.created_at,
             earlier=earlier,
+            asked_in=key,
         )
         reply = await self._handle(event)
         if reply is not None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.core.ports import FileReader, ReplySink
+from bot.core.ports import FileReader, InboundHandler, ReplySink
 from bot.core.records import Turn
 from bot.engine.api import Snapshot
 from bot.platforms.playground import assets, login, texts
 from bot.platforms.playground.api import MAX_MESSAGE, MAX_UPLOADS, Api
 from bot.platforms.playground.guard import HEADERS, Guard
 from bot.platforms.playground.hub import Hub
-from bot.platforms.playground.messages import Handle, Messages
+from bot.platforms.playground.messages import Messages
 from bot.platforms.playground.people import BOT, PEOPLE, Person
 from bot.platforms.playground.ports import WorkspaceStore
 from bot.platforms.playground.pulse import Pulse
@@ -60,7 +60,7 @@ class PlaygroundAdapter:
     def __init__(
         self,
         store: WorkspaceStore,
-        handle: Handle,
+        handle: InboundHandler,
         snapshot: Callable[[], Snapshot],
         *,
         files: FileReader,

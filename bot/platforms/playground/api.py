@@ -95,8 +95,10 @@ class Api:
         """`PATCH messages/{id} {text}`."""
         person, post = await self._post(request)
         text = text_field(await json_body(request), "text", MAX_MESSAGE)
-        edited = await self._messages.edit(person, post, text)
-        return web.json_response({"message": post_view(edited)})
+        edited, notice = await self._messages.edit(person, post, text)
+        return web.json_response(
+            {"message": post_view(edited), "notice": notice_view(notice) if notice else None}
+        )
 
     async def delete(self, request: web.Request) -> web.Response:
         """`DELETE messages/{id}`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -24,7 +24,7 @@ from bot.core.events import (
     MessageReceived,
     ThreadKey,
 )
-from bot.core.ports import CommandReply
+from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.playground.people import BOT, Person
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.text import read_message
@@ -33,8 +33,6 @@ from bot.records.playground import Channel, Post, Upload
 
 log = logging.getLogger(__name__)
 
-Handle = Callable[[Inbound], Awaitable[CommandReply | None]]
-
 # "/persona", not "/usr/bin" and not "//".
 _COMMAND = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
 
@@ -42,7 +40,7 @@ _COMMAND = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
 class Messages:
     """The actions of people, each ending in an event for the core."""
 
-    def __init__(self, workspace: Workspace, handle: Handle) -> None:
+    def __init__(self, workspace: Workspace, handle: InboundHandler) -> None:
         self._workspace = workspace
         self._handle = handle
 
@@ -68,15 +66,21 @@ class Messages:
         post = await self._workspace.add_post(channel, thread, person.id, text, uploads)
         return post, await self._tell(self._received(person, channel, root, post))
 
-    async def edit(self, person: Person, post: Post, text: str) -> Post:
-        """Another text for one's own message. Raises Refused (400, 403, 404)."""
+    async def edit(self, person: Person, post: Post, text: str) -> tuple[Post, CommandReply | None]:
+        """Another text for one's own message; what the core answers to it in private, if anything.
+
+        Raises:
+            Refused: 400, 403, 404.
+        """
         _require_own(person, post)
         if not text and not post.uploads:
             raise Refused(400, "An empty message can't be kept: delete it instead.")
         edited = await self._workspace.edit_post(post, text)
-        edited_text = read_message(text).text
-        await self._tell(MessageEdited(_key(post), str(post.id), person.author(), edited_text))
-        return edited
+        channel = await self._workspace.channel(post.channel_id, person)
+        root = None if post.thread is None else await self._workspace.post(post.thread, person)
+        message = self._received(person, channel, root, edited)
+        event = MessageEdited(message.key, message.id, message.author, message.text, message)
+        return edited, await self._tell(event)
 
     async def delete(self, person: Person, post: Post) -> None:
         """Delete one's own message. Raises Refused (403)."""

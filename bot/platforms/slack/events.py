@@ -12,7 +12,7 @@ from typing import Any
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
-from bot.core.events import Author, MessageReceived
+from bot.core.events import Author, MessageEdited, MessageReceived
 from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
@@ -24,7 +24,6 @@ from bot.platforms.slack.posting import Place, Poster, no_foot
 from bot.platforms.slack.private_replies import tell
 from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.teams import Team, Teams
-from bot.platforms.slack.text import mentions
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +128,8 @@ class Events:
         await self._received(team, event, message)
 
     async def _received(self, team: Team, event: Event, message: MessageReceived) -> None:
-        if message.text.lstrip().startswith(("!", "/")):
-            author = await self._names.author(team, message.author.id, fresh=True)
-            message = _by(message, author)
+        message = await self._prepared(team, event, message)
         root = root_of(event)
-        if message.is_dm and root != message.id:
-            self._roots.remember(team.id, message.key.channel, message.id, root)
         answer = await self._handle(message)
         if answer is not None:
             await self._answer(team, message, root, answer)
@@ -142,20 +137,28 @@ class Events:
             await self._assistant.entitle_once(team, message, root)
 
     async def _changed(self, team: Team, event: Event) -> None:
-        """An edit; one that mentions the bot for the first time is a question like a new one."""
         edited = await self._normaliser.edited(team, event)
         if edited is None:
             return
-        await self._handle(edited)
-        message, previous = event.get("message"), event.get("previous_message")
-        if not isinstance(message, Mapping) or not isinstance(previous, Mapping):
-            return
-        now, before = str(message.get("text", "")), str(previous.get("text", ""))
-        if team.bot_user_id in mentions(now) - mentions(before):
-            whole = {**message, "channel": event["channel"]}
-            received = await self._normaliser.received(team, whole)
-            if received is not None:
-                await self._received(team, whole, received)
+        message = edited.as_new if isinstance(edited, MessageEdited) else None
+        if isinstance(edited, MessageEdited) and message is not None:
+            message = await self._prepared(team, event["message"], message)
+            edited = replace(edited, as_new=message)
+        answer = await self._handle(edited)
+        if answer is not None and message is not None:
+            await self._answer(team, message, root_of(event["message"]), answer)
+
+    async def _prepared(
+        self, team: Team, event: Event, message: MessageReceived
+    ) -> MessageReceived:
+        """A message with what the core and the reply need to know of its author and its thread."""
+        root = root_of(event)
+        if message.is_dm and root != message.id:
+            self._roots.remember(team.id, message.key.channel, message.id, root)
+        if not message.text.lstrip().startswith(("!", "/")):
+            return message
+        author = await self._names.author(team, message.author.id, fresh=True)
+        return _by(message, author)
 
     async def _answer(
         self, team: Team, message: MessageReceived, root: str, answer: CommandReply

@@ -16,6 +16,7 @@ from bot.core.events import (
     PastMessage,
     ThreadKey,
 )
+from bot.core.limits import MAX_EARLIER_MESSAGES
 from bot.platforms.slack.api import DOWN
 from bot.platforms.slack.files import Files
 from bot.platforms.slack.names import Names
@@ -28,7 +29,6 @@ Event: TypeAlias = Mapping[str, Any]
 
 #: Subtypes of what people (and bots) say; all others are notices.
 SPOKEN = frozenset({None, "file_share", "thread_broadcast", "me_message", "bot_message"})
-EARLIER_AT_MOST = 60
 _FORWARDED_AT_MOST = 5
 
 
@@ -81,7 +81,9 @@ class Normaliser:
         author = await self._author(team, whole)
         if author is None or author.is_self:
             return None
-        return MessageEdited(key, str(message["ts"]), author, await self.text(team, whole))
+        text = await self.text(team, whole)
+        as_new = await self.received(team, whole)
+        return MessageEdited(key, str(message["ts"]), author, text, as_new, _edited_at(message))
 
     def deleted(self, team: Team, event: Event) -> MessageDeleted | None:
         """A deletion."""
@@ -243,7 +245,12 @@ def _newest(found: list[Event], more: object) -> list[Event]:
         if isinstance(more, list)
         else []
     )
-    return [*found, *new][-EARLIER_AT_MOST:]
+    return [*found, *new][-MAX_EARLIER_MESSAGES:]
+
+
+def _edited_at(message: Event) -> datetime:
+    edited = message.get("edited")
+    return _at(str(edited.get("ts"))) if isinstance(edited, Mapping) else datetime.now(UTC)
 
 
 def _at(ts: str) -> datetime:

@@ -10,6 +10,7 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
 from bot.core.ports import InboundHandler
+from bot.core.texts import SUMMARIZE
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.markdown import to_mrkdwn
@@ -20,9 +21,6 @@ from bot.platforms.slack.teams import Team
 
 logger = logging.getLogger(__name__)
 
-SUMMARISE = (
-    "Summarise this thread in a few sentences: what it is about, what was decided, what is open."
-)
 CANT_READ = "I can't read that thread: invite me to the channel first."
 GONE = "I can't see that message any more; please try again."
 _MAX_MESSAGES = 1_000
@@ -61,6 +59,7 @@ class Private:
                 text=text,
                 mentions_bot=True,
                 earlier=earlier if about else None,
+                asked_in=key,
             )
         )
         if answer is not None and response_url:
@@ -109,7 +108,7 @@ class Private:
             await respond(team.api.session, response_url, CANT_READ)
             return
         key = ThreadKey(PLATFORM, team.id, channel)
-        await self.ask(team, author, key, SUMMARISE, response_url, past)
+        await self.ask(team, author, key, SUMMARIZE, response_url, past)
 
     async def _fetch(self, team: Team, metadata: Metadata) -> Event | None:
         try:

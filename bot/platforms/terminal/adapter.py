@@ -12,7 +12,7 @@ import contextlib
 import re
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from bot.core.commands.parsing import (
@@ -28,11 +28,10 @@ from bot.core.events import (
     Author,
     CommandInvoked,
     ControlPressed,
-    Inbound,
     MessageReceived,
     ThreadKey,
 )
-from bot.core.ports import CommandReply, FinishedReply, ReplySink
+from bot.core.ports import CommandReply, FinishedReply, InboundHandler, ReplySink
 from bot.core.records import Turn, TurnState
 from bot.core.safe_names import one_line
 from bot.platforms.shared.reply_ending import reply_ending
@@ -49,7 +48,6 @@ from bot.platforms.terminal.screen import (
 PLATFORM = "terminal"
 WORKSPACE = "local"
 
-Handle: TypeAlias = Callable[[Inbound], Awaitable[CommandReply | None]]
 #: Resolved when the reply to a typed message has ended; None: the reply was withdrawn.
 ReplyEnd: TypeAlias = "asyncio.Future[FinishedReply | None]"
 
@@ -72,7 +70,7 @@ class TerminalAdapter:
 
     def __init__(
         self,
-        handle: Handle,
+        handle: InboundHandler,
         *,
         name: str = "",
         forget_first: bool = False,

@@ -38,10 +38,11 @@ class Person:
         *,
         thread: str = "",
         files: list[tuple[str, str, bytes]] | None = None,
+        ts: str = "",
         **more: Any,
     ) -> Message:
         """Write a message. `files`: name, type, bytes. Its events go out as Slack's do."""
-        ts = new_ts()
+        ts = ts or new_ts()
         message: Message = {
             "type": "message",
             "ts": ts,

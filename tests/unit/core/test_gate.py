@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
-from bot.core.gate import Decision, GateFacts, Mode, Reason, decide, reply_key
+from bot.core import texts
+from bot.core.events import Attachment, Author, MessageEdited, MessageReceived, ThreadKey
+from bot.core.gate import (
+    Decision,
+    GateFacts,
+    Mode,
+    Reason,
+    decide,
+    edit_asks,
+    refusal,
+    reply_key,
+)
+from bot.core.limits import EDIT_WINDOW
 
 CHANNEL = ThreadKey("test", "w", "c")
 THREAD = CHANNEL.in_thread("t")
@@ -147,3 +159,58 @@ def test_more_reason_to_answer_never_silences(event: MessageReceived, known: Gat
 )
 def test_reply_key(fields: dict[str, Any], inline: bool, thread: str) -> None:
     assert reply_key(message(**fields), inline) == CHANNEL.in_thread(thread)
+
+
+ASKED = {"asked_in": CHANNEL, "mentions_bot": True, "key": CHANNEL.in_thread("ask-1")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "sentence"),
+    [
+        ({"is_dm": True}, Reason.OFF, texts.SWITCHED_OFF),
+        ({"is_dm": True}, Reason.EMPTY, texts.NOTHING_TO_READ),
+        (ASKED, Reason.OFF, texts.SWITCHED_OFF),
+        ({}, Reason.OFF, None),
+        (MENTION, Reason.OFF, None),
+        ({"is_dm": True, "author": OTHER_BOT}, Reason.BOT, None),
+        ({"is_dm": True, "author": OURSELVES}, Reason.OWN, None),
+        (ASKED | {"author": OTHER_BOT}, Reason.OFF, None),
+    ],
+)
+def test_who_asks_in_private_is_told_why_there_is_no_answer(
+    fields: dict[str, Any], reason: Reason, sentence: str | None
+) -> None:
+    assert refusal(message(**fields), reason) == sentence
+
+
+@pytest.mark.parametrize("fields", [{"is_dm": True}, ASKED])
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_refusal_in_private_has_a_sentence(fields: dict[str, Any], reason: Reason) -> None:
+    assert refusal(message(**fields), reason)
+
+
+def edited(after: timedelta, **fields: Any) -> MessageEdited:
+    sent = datetime(2026, 5, 1, tzinfo=UTC)
+    now = message(at=sent, **fields)
+    return MessageEdited(now.key, now.id, now.author, now.text, now, sent + after)
+
+
+@pytest.mark.parametrize(
+    ("after", "fields", "asks"),
+    [
+        (timedelta(), MENTION, True),
+        (EDIT_WINDOW, MENTION, True),
+        (EDIT_WINDOW, MENTION_ROLE, True),
+        (EDIT_WINDOW + timedelta(seconds=1), MENTION, False),
+        (timedelta(), {}, False),
+        (timedelta(), {"is_dm": True}, False),
+    ],
+)
+def test_an_edit_asks_if_it_mentions_the_bot_in_time(
+    after: timedelta, fields: dict[str, Any], asks: bool
+) -> None:
+    assert edit_asks(edited(after, **fields)) is asks
+
+
+def test_an_edit_of_which_nothing_more_is_known_does_not_ask() -> None:
+    assert not edit_asks(MessageEdited(CHANNEL, "m", PERSON, "hello"))

@@ -88,8 +88,9 @@ async def test_what_was_forgotten_is_not_read_again() -> None:
     assert thread.asked == 0
 
 
-async def test_only_the_newest_that_fit_are_kept() -> None:
-    rig = Rig(settings=ServiceSettings(max_earlier=2))
+async def test_only_the_newest_that_fit_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.core.history.MAX_EARLIER_MESSAGES", 2)
+    rig = Rig()
     thread = Thread(past("1", "one"), past("2", "two"), past("3", "three"))
     assert await ask(rig, thread) == [("user", "Bob: two\nBob: three\nAna: well?")]
     rig = Rig(settings=ServiceSettings(max_earlier_characters=8))

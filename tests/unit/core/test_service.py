@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from bot.core.events import Author, CommandInvoked, MessageEdited, MessageReceived
 from bot.core.gate import Mode
-from bot.core.notes import BLIND
+from bot.core.limits import EDIT_WINDOW
 from bot.core.ports import CommandReply
 from bot.core.records import TurnState
 from bot.core.service_settings import ServiceSettings
+from bot.core.texts import BLIND
 from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, file, picture
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.waiting import settle, until
@@ -73,6 +75,14 @@ async def test_an_edit_makes_a_question_if_it_calls_the_bot_and_once_only(
         assert await rig.service.handle(edit) is None
     await settle()
     assert len(rig.store.turns) == calls
+
+
+async def test_an_edit_of_an_old_message_asks_nothing(rig: Rig) -> None:
+    now = rig.message("hello bot", id="m", thread="")
+    late = now.at + EDIT_WINDOW + timedelta(seconds=1)
+    assert await rig.service.handle(MessageEdited(now.key, "m", ANA, now.text, now, late)) is None
+    await settle()
+    assert not rig.store.turns
 
 
 async def test_a_mention_in_the_channel_opens_a_thread_that_is_then_followed(rig: Rig) -> None:

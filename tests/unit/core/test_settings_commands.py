@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.core import scoped_settings
+from bot.core import scoped_settings, texts
 from bot.core.events import Author, CommandInvoked, ControlPressed, MessageReceived, ThreadKey
 from bot.core.gate import Mode
 from bot.core.ports import CommandReply
@@ -109,6 +109,18 @@ async def test_in_a_dm_silence_is_explained(rig: Rig) -> None:
     assert reply is not None
     assert not reply.ok
     assert "mode=never" in reply.text
+
+
+async def test_who_asks_by_a_command_is_told_that_the_bot_is_off_there(rig: Rig) -> None:
+    await command(rig, "settings set", ADMIN, THREAD, mode="never", scope="thread")
+    event = rig.message("hello?", thread="ask-1", asked_in=THREAD)
+    reply = await rig.service.handle(event)
+    assert reply is not None
+    assert reply.text == texts.SWITCHED_OFF
+    elsewhere = rig.message("hello?", thread="ask-2", asked_in=CHANNEL)
+    assert await rig.service.handle(elsewhere) is None
+    (request,) = [await rig.engine.request(0)]
+    assert request.conversation == str(CHANNEL.in_thread("ask-2"))
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ async def test_a_switched_off_channel() -> None:
     async with a_home() as home:
         await home.olga.slash(home.channel, "settings set", mode="never")
         asked = await home.bob.slash(home.channel, "ask", question="What?")
-        assert "switched off" in asked.response.content
+        assert "turned off" in asked.response.content
         await home.ask()
         assert home.core.engine.requests == []
 

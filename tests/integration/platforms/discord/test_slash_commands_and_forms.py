@@ -328,7 +328,7 @@ async def test_summarising_from_a_message_on(home: Rig) -> None:
     request = await home.request(0)
     said_ = "\n".join(p.text for m in request.messages for p in m.parts)
     assert "before" not in said_
-    assert said_.index("Monday") < said_.index("Tuesday") < said_.index("Summarise")
+    assert said_.index("Monday") < said_.index("Tuesday") < said_.index("Summarize")
     request.write("Tuesday it is.")
     request.finish()
     await home.until(lambda: asked.texts == ["Tuesday it is."])
@@ -338,7 +338,7 @@ async def test_summarising_from_a_message_on(home: Rig) -> None:
 async def test_a_switched_off_channel_says_so(home: Rig) -> None:
     owner, general, slash = home.discord.owner, home.general, home.discord.slash
     await said(home, await slash(owner, general, "settings set", mode="never"))
-    assert "switched off" in await said(home, await slash(home.ana, general, "ask", question="Hi"))
+    assert "turned off" in await said(home, await slash(home.ana, general, "ask", question="Hi"))
     await home.ask("hello?")
     await said(home, await slash(home.ana, general, "help"))
     assert home.engine.requests == []

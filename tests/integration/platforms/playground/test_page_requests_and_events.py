@@ -205,6 +205,20 @@ async def test_an_edit_restarts_the_running_reply(ana: Tab, scripted: ScriptedEn
     assert (await ana.reply("done"))["text"] == "bye"
 
 
+async def test_an_edit_that_adds_a_mention_asks(ana: Tab, scripted: ScriptedEngine) -> None:
+    message = (await write(ana, "what is a qubit?"))["message"]
+    assert message["text"] == "what is a qubit?"
+    status, _ = await ana.ask(
+        "PATCH", f"messages/{message['id']}", {"text": "@Parley what is a qubit?"}
+    )
+    assert status == 200
+    request = await scripted.request(0)
+    request.write("A quantum bit.")
+    request.finish()
+    reply = await ana.reply("done")
+    assert (reply["thread"], reply["text"]) == (message["id"], "A quantum bit.")
+
+
 async def test_a_delete_cancels_and_takes_everything_away(
     ana: Tab, ben: Tab, rig: Rig, scripted: ScriptedEngine
 ) -> None:

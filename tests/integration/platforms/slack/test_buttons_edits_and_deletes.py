@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.servers.slack.rig import Rig
 from tests.servers.slack.world import buttons, shown, small_print
 from tests.servers.waiting import until
@@ -116,6 +118,15 @@ async def test_a_mention_added_by_an_edit_is_answered(rig: Rig) -> None:
     await rig.slack.delivery.settled()
     rig.ana.edit(rig.general, message, f"<@{rig.team.bot_user}> what is a qubit?")
     await rig.exchange(rig.general, message, "a quantum bit")
+
+
+async def test_an_old_message_is_not_made_a_question_by_an_edit(rig: Rig) -> None:
+    an_hour_ago = f"{time.time() - 3600:.6f}"
+    message = rig.ana.say(rig.general, "what is a qubit?", ts=an_hour_ago)
+    await rig.slack.delivery.settled()
+    rig.ana.edit(rig.general, message, f"<@{rig.team.bot_user}> what is a qubit?")
+    await rig.slack.delivery.settled()
+    assert not rig.engine.requests
 
 
 async def test_a_deleted_question_takes_its_answer_along(rig: Rig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.core import texts
 from bot.core.events import Author, CommandInvoked, ThreadKey
 from bot.platforms.slack.manifest import ASK_SHORTCUT, SUMMARISE_SHORTCUT
 from tests.servers.slack.rig import Rig
@@ -318,6 +319,14 @@ async def test_usage_settings_and_forget(rig: Rig) -> None:
     assert len(rig.engine.requests) == 1
     await rig.ana.told(rig.ana.slash(rig.general, "forget me"))
     assert not rig.store.turns
+
+
+async def test_a_private_question_where_the_bot_is_off_gets_a_sentence(rig: Rig) -> None:
+    await rig.root.told(rig.root.slash(rig.general, "settings set mode=never"))
+    sent = rig.ana.slash(rig.general, "ask what is a qubit?")
+    assert texts.SWITCHED_OFF in await rig.ana.told(sent)
+    await rig.slack.delivery.settled()
+    assert not rig.engine.requests
 
 
 async def test_a_command_that_fails_is_said_with_a_reference(rig: Rig) -> None:

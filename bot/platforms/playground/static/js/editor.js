@@ -5,12 +5,15 @@ import { h } from "./dom.js";
 import { attempt } from "./tell.js";
 
 /** `onEnd(id)`: saved or given up. */
-export function editor(message, onEnd) {
+export function editor(message, state, onEnd) {
   const box = h("textarea", { "aria-label": "Edit your message", rows: "1", value: message.text });
   const end = () => onEnd(message.id);
   const save = async () => {
     if (box.value.trim() === message.text) return end();
-    if (await attempt(() => api.edit(message.id, box.value))) end();
+    const answer = await attempt(() => api.edit(message.id, box.value));
+    if (!answer) return;
+    end();
+    if (answer.notice) state.emit("notice", { channel: message.channel, thread: message.thread, notice: answer.notice });
   };
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {

@@ -18,7 +18,7 @@ export function messageNode(message, context, { joined, editing, onEditEnd }) {
   if (running && message.text) classes.push("streaming");
   if (message.removed) classes.push("removed");
   const content = editing
-    ? editor(message, onEditEnd)
+    ? editor(message, state, onEditEnd)
     : [bodyNode(message), attached(message), status(message), controls(message, state)];
   return h(
     "article",

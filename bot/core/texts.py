@@ -1,4 +1,4 @@
-"""The sentences that people read under a reply or instead of one."""
+"""What the core says to people and to the model: notes, refusals, errors, standing prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ AT_LENGTH = "This is as long as a reply may be; ask me to go on if it stops shor
 RESTARTING = "I am being restarted and will answer this again in a moment."
 PREVIEW = "A preview: nothing is saved, and only you see it."
 PREVIEW_CUT = "It is cut short here."
-SWITCHED_OFF = "I am switched off here (mode=never); an admin can change that in the settings."
+SUMMARIZE = (
+    "Summarize the messages above in a few short points: what they are about, what was decided, "
+    "and what is still open."
+)
+NOTHING_TO_READ = "I can't read anything in that message. Please write me something."
+CANT_ANSWER_HERE = "I can't answer that here."
+SWITCHED_OFF = "I'm turned off here (mode=never). An admin can change that in the settings."
 BLIND = "I can't see pictures: this model reads text only. Gemma 3 4B, 12B and 27B see them."
 
 
