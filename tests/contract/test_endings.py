@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bot.core import notes
+from bot.core import texts
 from tests.contract.harness import Ability, Harness, needs
 
 
@@ -35,7 +35,7 @@ async def test_a_note_stands_below_the_reply(chat: Harness) -> None:
     request.write("Once upon a time")
     request.finish("length")
     text = "\n".join(await chat.ended(question))
-    assert text.index("Once upon a time") < text.index(notes.AT_LENGTH)
+    assert text.index("Once upon a time") < text.index(texts.AT_LENGTH)
 
 
 async def test_a_failure_is_one_sentence_with_a_reference(
