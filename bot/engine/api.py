@@ -117,14 +117,27 @@ StreamItem: TypeAlias = Queued | Delta | Finish
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What is loaded."""
+    """What is loaded.
+
+    Attributes:
+        model: its name, as the operator set it.
+        sees_images: whether prompts may contain pictures.
+        max_context: tokens, prompt and reply together.
+        image_tokens: soft tokens a picture takes; 0 if it sees none.
+        device: e.g. "cpu" or "cuda:0".
+        dtype: the format of the linear layers' weights: "int8", "bfloat16", ...
+        backend: what computes the decoder layers, by its registered name.
+        rejected_backends: faster ones that were expected to run here, each "name: why it doesn't".
+    """
 
     model: str
     sees_images: bool
-    max_context: int  # tokens, prompt and reply together
-    image_tokens: int  # soft tokens a picture takes; 0 if it sees none
+    max_context: int
+    image_tokens: int
     device: str
     dtype: str
+    backend: str = ""
+    rejected_backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

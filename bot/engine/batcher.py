@@ -7,7 +7,6 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from threading import Lock, Thread
 from typing import Self
 
@@ -25,7 +24,6 @@ from bot.engine.api import (
     Snapshot,
     StreamItem,
 )
-from bot.engine.cuda import varlen_attention
 from bot.engine.cuda.graphs import record_cuda
 from bot.engine.model.kv_memory import MIB, build_blocks
 from bot.engine.model.loading import LocalEngineConfig, load_model
@@ -181,13 +179,6 @@ class _Running:
 
     def __init__(self, config: LocalEngineConfig) -> None:
         loaded = load_model(config)
-        text = loaded.text_model.config
-        size = None
-        if loaded.device.type == "cuda":
-            shape = text.num_attention_heads, text.num_key_value_heads, text.head_dim
-            size = varlen_attention.prepare(loaded.device, loaded.dtype, *shape)
-        if size is not None:
-            config = replace(config, block_size=size)
         blocks, max_context = build_blocks(config, loaded)
         images = loaded.tokenizer.image_tokens
         self.info = loaded.info(max_context)
@@ -201,10 +192,9 @@ class _Running:
             loaded.head,
             blocks,
             images.soft_id if images else None,
-            int8=loaded.int8,
-            paged=size is not None,
+            loaded.choice,
         )
-        if size is not None and config.device_map is None:
+        if loaded.choice.records_graphs:
             runner.record(record_cuda, longest=max_context, most=config.max_batch)
         self.worker = Worker(
             # Somebody who decodes takes one token of the budget: leave some for prompts.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from bot.engine.model.kv_memory import out_of_memory
 from bot.engine.model.runner import StepResult
 from bot.engine.schedule.scheduler import Chunk, Sequence
 
@@ -52,3 +51,10 @@ def passes(
         yield from passes(forward, chunks[half:], fail)
     else:
         yield chunks, result, 0
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Did the device (or the machine) run out of memory?"""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from bot.engine.api import Image, Message
-from bot.engine.cpu.lean_model import Linear
+from bot.engine.attention.base import BackendChoice, BackendQuery, ComputeLogits
+from bot.engine.attention.module_layers import build_module_layers, module_logits
+from bot.engine.attention.registry import choose_backend
+from bot.engine.cpu.lean_model import LeanGemma, Linear
 from bot.engine.cuda.graphs import Outputs
+from bot.engine.cuda.varlen_attention import VarlenBackend
 from bot.engine.model.runner import ModelRunner
 from bot.engine.model.vision import Vision
 from bot.engine.prompt import Prompt
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from bot.engine.schedule.scheduler import Scheduler, Sequence
 from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
-from tests.support import models
+from tests.support import models, toy_backend
 
 TIE = 1e-4  # the reference's two best logits may lie this close together without meaning anything
 
@@ -64,6 +68,26 @@ def emulated_varlen_attn(
             attn_mask=mask, scale=scale, enable_gqa=True,
         ).transpose(0, 1)  # fmt: skip
     return out
+
+
+def build_lean_layers(text_model: Any, head: Any) -> tuple[LeanGemma, ComputeLogits]:
+    """The layers of the 8-bit path, with linear layers in float32."""
+    logits = module_logits(text_model.config, head, head.weight.device)
+    return LeanGemma(text_model, float_linear), logits
+
+
+def backend_choice(config: Any, kernel: str, size: int, *, lean: bool = False) -> BackendChoice:
+    """What to run a float32 model on: `kernel` "portable", "toy", "varlen" (emulated), "graphs"."""
+    cpu = torch.device("cpu")
+    if kernel == "toy":
+        with toy_backend.registered():
+            choice = choose_backend(config, cpu, torch.float32, block_size=size)
+    elif kernel == "portable":
+        choice = choose_backend(config, cpu, torch.float32, block_size=size)
+    else:
+        backend = VarlenBackend(BackendQuery(config, cpu, torch.float32), size)
+        choice = BackendChoice(backend, build_module_layers, torch.float32, "float32")
+    return replace(choice, build_layers=build_lean_layers) if lean else choice
 
 
 def rerun(step: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
@@ -116,10 +140,12 @@ class Rig:
         """A fresh pool and scheduler. `blocks`: of the full layers' pool.
 
         `lean`: through the model code of the 8-bit path, with linear layers in float32.
-        `kernel`: "paged" through an emulated paged kernel, "graphs" also through recorded steps.
+        `kernel`: see `backend_choice`; "graphs" also through recorded steps.
+        `size`: tokens a block; "toy" has its own.
         """
+        choice = backend_choice(self.text.config, kernel, size, lean=lean)
         self.blocks = BlockManager(
-            size,
+            choice.attention.block_size,
             (LayerGroup(None, BlockPool(blocks)), LayerGroup(self.window, BlockPool(blocks))),
             max_chunk_tokens=max(step, models.IMAGE_TOKENS),
             prefix_cache=reuse,
@@ -131,8 +157,7 @@ class Rig:
             self.model.lm_head,
             self.blocks,
             images.soft_id if images else None,
-            lean=float_linear if lean else None,
-            paged=kernel != "portable",
+            choice,
         )
         if kernel == "graphs":
             self.runner.record(rerun, longest=blocks * size, most=3)

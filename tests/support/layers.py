@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from bot.engine.attention.sdpa import LayerKV, Row, Step, plan_group, plan_packed
-from bot.engine.cpu.int16_attention import PackedKV
+from bot.engine.attention.base import Row, Step
 from bot.engine.prompt import ImageSpan
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, BlockTable, LayerGroup
 
@@ -27,24 +26,21 @@ class Layers:
     """A `LeanGemma` (or one on kernels) with a pool of its own.
 
     Args:
+        backend: whose pools it attends over.
         windows: of its layers, None where a layer sees everything.
     """
 
     def __init__(
-        self, model: Any, windows: Sequence[int | None], *, size: int = 16, blocks: int = 64
+        self, model: Any, backend: Any, windows: Sequence[int | None], *, blocks: int = 64
     ) -> None:
         self.model = model
+        self.backend = backend
         groups = tuple(LayerGroup(window, BlockPool(blocks)) for window in dict.fromkeys(windows))
-        self.blocks = BlockManager(size, groups)
+        self.blocks = BlockManager(backend.block_size, groups)
         self.step = Step()
         numbers = {group.window: at for at, group in enumerate(groups)}
-        heads, dim = model._keys, model._dim
         self.pools: list[Any] = [
-            PackedKV(self.step, numbers[window], heads, dim, blocks, size)
-            if model.packed
-            else LayerKV(
-                self.step, numbers[window], heads, blocks, torch.empty(0), size, heads * dim
-            )
+            self.backend.new_pool(self.step, numbers[window], blocks, torch.empty(0))
             for window in windows
         ]
 
@@ -61,10 +57,8 @@ class Layers:
         )
         asked, parts = len(parts), tuple(parts[at] for at in order)
         rows = [Row(text.table, text.spans, start, end - start) for text, start, end in parts]
-        plan = plan_packed if self.model.packed else plan_group
         groups = enumerate(self.blocks.groups)
-        size = self.blocks.block_size
-        self.step.begin([plan(rows, at, group.window, size) for at, group in groups])
+        self.step.begin([self.backend.plan(rows, at, group.window) for at, group in groups])
         embeds = torch.cat([text.embeds[start:end] for text, start, end in parts])
         positions = torch.cat([torch.arange(start, end) for _, start, end in parts])
         found = self.model.forward(embeds, positions, self.pools)

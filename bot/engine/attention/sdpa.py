@@ -1,42 +1,61 @@
-"""Attention over the paged K/V pool, called by transformers' own Gemma 3 layers.
+"""Portable attention: PyTorch's scaled_dot_product_attention over blocks gathered from the pool.
 
-One forward pass runs over the ragged concatenation of every scheduled token (T rows). Linear
-layers don't care whose token a row is; only attention does, and it reads here, per row, which
-blocks of the pool hold what that row may see. Rows that decode are attended together, padded to
-the longest; each prefill chunk is attended by itself.
-
-The kernel is PyTorch's scaled_dot_product_attention, so it runs everywhere, and is what tests
-compare with. On CUDA a paged kernel (varlen_attention.py) takes a step's place where it can.
+Rows that decode are attended together, padded to the longest; each prefill chunk is attended by
+itself. It runs everywhere, and is what tests compare the other backends with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from threading import get_ident
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
-from bot.engine.cpu.int16_attention import PackedPlan
-from bot.engine.cuda import varlen_attention
-from bot.engine.cuda.varlen_attention import PagedPlan
-from bot.engine.prompt import ImageSpan
-from bot.engine.schedule.block_manager import NULL_BLOCK, BlockTable
+from bot.engine.attention.base import BackendChoice, BackendQuery, Row, Step, slot_mapping
+from bot.engine.attention.module_layers import build_module_layers
+from bot.engine.schedule.block_manager import NULL_BLOCK
 
-NAME = "parley_paged"
 _SPLIT_WASTE = 2048  # padded tokens that cost as much as one attention call more
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What attention must know of one scheduled chunk."""
+def propose(query: BackendQuery) -> BackendChoice:
+    """Serve any query, with the model's own layers."""
+    return BackendChoice(
+        SdpaBackend(query.config, query.dtype, query.block_size),
+        build_module_layers,
+        load_dtype=query.dtype,
+        weights=str(query.dtype).removeprefix("torch."),
+    )
 
-    table: BlockTable
-    spans: tuple[ImageSpan, ...]
-    start: int
-    count: int
+
+class SdpaBackend:
+    """See `AttentionBackend`.
+
+    Args:
+        config: the text model's.
+        dtype: of keys and values.
+        block_size: tokens in a K/V block; any will do.
+    """
+
+    name = "sdpa"
+
+    def __init__(self, config: Any, dtype: torch.dtype, block_size: int) -> None:
+        self.block_size = block_size
+        self.kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = config.head_dim
+        self.bytes_per_token: int = 2 * self.kv_heads * self.head_dim * dtype.itemsize
+
+    def supports(self, rows: Sequence[Row]) -> bool:
+        return True
+
+    def plan(self, rows: Sequence[Row], group: int, window: int | None) -> SdpaPlan:
+        return plan_group(rows, group, window, self.block_size)
+
+    def new_pool(self, step: Step, group: int, num_blocks: int, like: torch.Tensor) -> SdpaKV:
+        shape = (num_blocks + 1, self.block_size, self.kv_heads * self.head_dim)
+        return SdpaKV(step, group, self.kv_heads, shape, like)
 
 
 @dataclass(slots=True)
@@ -64,18 +83,26 @@ class PrefillPart:
 
 
 @dataclass(slots=True)
-class GroupPlan:
+class SdpaPlan:
     """One step as the layers of one group see it. `slots` [T] int64: where new K/V goes."""
 
     slots: torch.Tensor
     decode: list[DecodeBatch]
     prefill: list[PrefillPart]
-    paged: PagedPlan | None = None  # all of it in the paged kernel
-    packed: PackedPlan | None = None  # all of it in Parley's own
+    _on_devices: dict[torch.device, SdpaPlan] = field(default_factory=dict)
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> GroupPlan:
-        """A copy on `device` (layers may be spread over several), masks ready to be added."""
-        return GroupPlan(
+    def on_device(self, device: torch.device, dtype: torch.dtype) -> SdpaPlan:
+        """The plan for layers on `device` (they may be spread over several).
+
+        The copy is made once a step. Its masks are to be added to scores of `dtype`.
+        """
+        plan = self._on_devices.get(device)
+        if plan is None:
+            plan = self._on_devices[device] = self._copy_to(device, dtype)
+        return plan
+
+    def _copy_to(self, device: torch.device, dtype: torch.dtype) -> SdpaPlan:
+        return SdpaPlan(
             self.slots.to(device),
             [
                 DecodeBatch(d.first, d.end, d.blocks.to(device), _additive(d.mask, device, dtype))
@@ -90,46 +117,10 @@ class GroupPlan:
                 )
                 for p in self.prefill
             ],
-            None if self.paged is None else self.paged.to(device),
-            self.packed,
         )
 
 
-def plan_paged(
-    rows: list[Row], group: int, window: int | None, size: int, device: torch.device
-) -> GroupPlan | None:
-    """Plan a step for one group of layers in the paged kernel; None if a picture is in it."""
-    if any(map(sees_picture, rows)):
-        return None
-    ends = [row.start + row.count for row in rows]
-    tables = [
-        row.table.blocks[group][: -(-end // size)] for row, end in zip(rows, ends, strict=True)
-    ]
-    paged = PagedPlan.of([row.count for row in rows], ends, tables, window, device)
-    return GroupPlan(torch.tensor(_slots(rows, group, size)), [], [], paged)
-
-
-def plan_packed(rows: list[Row], group: int, window: int | None, size: int) -> GroupPlan:
-    """Plan a step for one group of layers in Parley's own kernel (attention_kernel.py)."""
-    packed = PackedPlan.of(rows, group, window, size)
-    return GroupPlan(torch.from_numpy(packed.slots), [], [], packed=packed)
-
-
-def sees_picture(row: Row) -> bool:
-    """Is a picture's soft token among the chunk's?"""
-    end = row.start + row.count
-    return any(span.start < end and row.start < span.end for span in row.spans)
-
-
-def _slots(rows: list[Row], group: int, size: int) -> list[int]:
-    return [
-        row.table.blocks[group][at // size] * size + at % size
-        for row in rows
-        for at in range(row.start, row.start + row.count)
-    ]
-
-
-def plan_group(rows: list[Row], group: int, window: int | None, size: int) -> GroupPlan:
+def plan_group(rows: Sequence[Row], group: int, window: int | None, size: int) -> SdpaPlan:
     """Plan a step for one group of layers.
 
     Args:
@@ -139,7 +130,7 @@ def plan_group(rows: list[Row], group: int, window: int | None, size: int) -> Gr
         size: tokens a block.
     """
     decoding = [row for row in rows if row.count == 1]
-    plan = GroupPlan(torch.tensor(_slots(rows, group, size)), [], [])
+    plan = SdpaPlan(torch.tensor(slot_mapping(rows, group, size)), [], [])
     lengths = [row.start + 1 - _first(row.start, window, size) * size for row in decoding]
     for first, end in _buckets(lengths):
         plan.decode.append(_decode_batch(decoding, first, end, group, window, size))
@@ -209,51 +200,25 @@ def _prefill_part(row: Row, at: int, group: int, window: int | None, size: int) 
     return PrefillPart(at, at + row.count, blocks, mask)
 
 
-class NotYours(RuntimeError):
-    """A thread that hung and was replaced has come back: it must not touch the pool."""
+class SdpaKV:
+    """One layer's pool and its attention; see `AttendingKV`.
 
-
-class Step:
-    """The plan of the forward pass under way, shared by all layers of one model."""
-
-    def __init__(self) -> None:
-        self._plans: list[GroupPlan] = []
-        self._moved: dict[tuple[int, torch.device], GroupPlan] = {}
-        self._thread = 0
-
-    def begin(self, plans: list[GroupPlan]) -> None:
-        """Set the plans of this thread's next forward pass, one a group."""
-        self._plans = plans
-        self._moved.clear()
-        self._thread = get_ident()
-
-    def plan(self, group: int, device: torch.device, dtype: torch.dtype) -> GroupPlan:
-        """A group's plan on the device and in the dtype of the layer that asks.
-
-        Raises:
-            NotYours: another thread began this step (the asking one hung and was replaced).
-        """
-        if get_ident() != self._thread:
-            raise NotYours
-        if (found := self._moved.get((group, device))) is None:
-            found = self._moved[group, device] = self._plans[group].to(device, dtype)
-        return found
-
-
-class LayerKV:
-    """One layer's pool and its attention.
-
-    Args:
-        keys, values: [blocks + 1, block_size, kv_heads * head_dim]; block 0 is nobody's, and masked
-            wherever it is read.
+    Attributes:
+        keys, values: [num_blocks + 1, block_size, kv_heads * head_dim]; block 0 is masked wherever
+            it is read.
     """
 
-    def __init__(self, step: Step, group: int, heads: int, blocks: int, like: torch.Tensor,
-                 size: int, width: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        step: Step,
+        group: int,
+        kv_heads: int,
+        shape: tuple[int, int, int],
+        like: torch.Tensor,
+    ) -> None:
         self.step = step
         self.group = group
-        self.kv_heads = heads
-        shape = (blocks + 1, size, width)
+        self.kv_heads = kv_heads
         self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
         self.values = torch.zeros(shape, dtype=like.dtype, device=like.device)
         self._flat_keys = self.keys.flatten(0, 1)
@@ -261,57 +226,53 @@ class LayerKV:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What keys and values are stored as, and queries must be."""
         return self.keys.dtype
 
     def attend(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """Store the step's K/V, then attend.
+        plan = self.step.plan(self.group).on_device(queries.device, queries.dtype)
+        return self.attend_plan(plan, queries, keys, values, scale)
 
-        Args:
-            queries: [T, heads, d]; keys, values: [T, kv_heads, d]; already rotated.
-            scale: what scores are multiplied by.
+    def store(self, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Put the step's keys and values [T, kv_heads, head_dim] into the pool."""
+        self._flat_keys.index_copy_(0, slots, keys.flatten(1))
+        self._flat_values.index_copy_(0, slots, values.flatten(1))
 
-        Returns:
-            [T, heads, d]
-
-        Raises:
-            NotYours: the step under way is another thread's.
-        """
-        plan = self.step.plan(self.group, queries.device, queries.dtype)
+    def attend_plan(
+        self,
+        plan: SdpaPlan,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """`attend` by a plan that is on the layer's device."""
         heads, dim = queries.shape[1:]
         shared = heads // self.kv_heads
-        self._flat_keys.index_copy_(0, plan.slots, keys.flatten(1))
-        self._flat_values.index_copy_(0, plan.slots, values.flatten(1))
-        if plan.paged is not None:
-            shape = (*self.keys.shape[:2], self.kv_heads, dim)
-            pools = self.keys.view(shape), self.values.view(shape)
-            return varlen_attention.attend(queries, *pools, plan.paged, scale)
+        self.store(plan.slots, keys, values)
         parts: list[torch.Tensor] = []
         for batch in plan.decode:
             # With one token a sequence, the heads that share K/V are the queries of one head.
             q = queries[batch.first : batch.end].reshape(-1, self.kv_heads, shared, dim)
             k, v = self._gather(batch.blocks)
-            found = scaled_dot_product_attention(q, k, v, attn_mask=batch.mask, scale=scale)
-            parts.append(found.reshape(-1, heads, dim))
+            attended = scaled_dot_product_attention(q, k, v, attn_mask=batch.mask, scale=scale)
+            parts.append(attended.reshape(-1, heads, dim))
         for part in plan.prefill:
-            mine = slice(part.first, part.end)
+            chunk = slice(part.first, part.end)
             if part.blocks is None:
-                k, v = (new[mine].transpose(0, 1)[None] for new in (keys, values))
+                k, v = (new[chunk].transpose(0, 1)[None] for new in (keys, values))
             else:
                 k, v = self._gather(part.blocks[None])
-            parts.append(_attend_chunk(queries[mine], k, v, part.mask, scale))
+            parts.append(_attend_chunk(queries[chunk], k, v, part.mask, scale))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def clear(self, blocks: list[int]) -> None:
-        """Zero some blocks (what a failed sequence may have left in them)."""
+    def zero_blocks(self, blocks: list[int]) -> None:
         index = torch.tensor(blocks, device=self.keys.device)
         self.keys.index_fill_(0, index, 0)
         self.values.index_fill_(0, index, 0)
 
-    def empty(self) -> None:
-        """Zero everything."""
+    def zero_all(self) -> None:
         self.keys.zero_()
         self.values.zero_()
 
@@ -351,7 +312,7 @@ def _attend_chunk(
         scores = torch.baddbmm(added, rows, keys[0].transpose(1, 2), alpha=scale)
         mixed = torch.softmax(scores, -1) @ values[0]
         return mixed.view(kv_heads, count, shared, dim).transpose(0, 1).reshape(count, heads, dim)
-    found = scaled_dot_product_attention(
+    attended = scaled_dot_product_attention(
         queries.transpose(0, 1)[None],
         _spread(keys, shared),
         _spread(values, shared),
@@ -359,7 +320,7 @@ def _attend_chunk(
         is_causal=mask is None,
         scale=scale,
     )
-    return found[0].transpose(0, 1)
+    return attended[0].transpose(0, 1)
 
 
 def _spread(heads: torch.Tensor, times: int) -> torch.Tensor:
@@ -374,23 +335,3 @@ def _additive(mask: torch.Tensor, device: torch.device, dtype: torch.dtype) -> t
     """0 where `mask` is true, else minus infinity: made once a step instead of in every layer."""
     zeros = torch.zeros(mask.shape, dtype=dtype)
     return zeros.masked_fill_(~mask, float("-inf")).to(device)
-
-
-def paged_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """What transformers calls in every layer; `module.parley_kv` is that layer's `LayerKV`.
-
-    transformers gives and takes [1, heads, T, d] and [1, T, heads, d].
-    """
-    rows = (states[0].transpose(0, 1) for states in (query, key, value))
-    return module.parley_kv.attend(*rows, scaling)[None], None
-
-
-AttentionInterface.register(NAME, paged_attention)

@@ -67,8 +67,6 @@ class FusedLinear(Int8Linear):
 class FusedGemma(LeanGemma):
     """`LeanGemma` on `FusedLinear`, with all layers of a step in one call."""
 
-    packed = True
-
     def __init__(self, text_model: Any) -> None:
         super().__init__(text_model, FusedLinear)
         config = text_model.config
@@ -101,7 +99,7 @@ class FusedGemma(LeanGemma):
     def forward(
         self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[Any]
     ) -> torch.Tensor:
-        """One step; as `LeanGemma.forward`, but over `PackedKV`."""
+        """One step; as `LeanGemma.forward`, but over the pools of `Int16Backend`."""
         count, one = len(embeds), self._layers[0]
         linears: list[Any] = [one.qkv, one.out, one.gate_up, one.down]
         rows = embeds.to(torch.float32, copy=True).contiguous()

@@ -1,15 +1,18 @@
-"""The inputs of `attention_kernel.py`: a layer's K/V pool and each row's visible keys."""
+"""Attention in 16 bits for fused layers: the inputs of `attention_kernel.py`.
+
+The fused layers (fused_model.py) attend inside their one call, so a pool here has no `attend`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from bot.engine.attention.sdpa import Row, Step
+from bot.engine.attention.base import Row, Step
 
 QUERIES = 8
 """Rows of one sequence that are attended together, at most."""
@@ -40,7 +43,7 @@ class PackedPlan:
     tiles: Numbers
 
     @classmethod
-    def of(cls, rows: list[Row], group: int, window: int | None, size: int) -> PackedPlan:
+    def of(cls, rows: Sequence[Row], group: int, window: int | None, size: int) -> PackedPlan:
         """Plan the chunks of a step.
 
         Args:
@@ -79,6 +82,33 @@ class PackedPlan:
         )
 
 
+class Int16Backend:
+    """See `AttentionBackend`. Its layers must be fused ones.
+
+    Args:
+        config: the text model's; its head size must be a multiple of 16.
+        block_size: tokens in a K/V block, a multiple of 16.
+    """
+
+    name = "int16"
+
+    def __init__(self, config: Any, block_size: int) -> None:
+        self.block_size = block_size
+        self._kv_heads: int = config.num_key_value_heads
+        self._head_dim: int = config.head_dim
+        # Keys and values in 16 bits, and a float32 for each head of either.
+        self.bytes_per_token = 2 * self._kv_heads * (2 * self._head_dim + 4)
+
+    def supports(self, rows: Sequence[Row]) -> bool:
+        return True
+
+    def plan(self, rows: Sequence[Row], group: int, window: int | None) -> PackedPlan:
+        return PackedPlan.of(rows, group, window, self.block_size)
+
+    def new_pool(self, step: Step, group: int, num_blocks: int, like: torch.Tensor) -> PackedKV:
+        return PackedKV(step, group, self._kv_heads, self._head_dim, num_blocks, self.block_size)
+
+
 class PackedKV:
     """One layer's pool, laid out as attention_kernel.py says. Block 0 is nobody's.
 
@@ -100,15 +130,13 @@ class PackedKV:
         self.value_sizes = torch.zeros_like(self.key_sizes)
 
     def plan(self) -> PackedPlan:
-        """This layer's part of the step under way. Raises NotYours if it is another thread's."""
-        plan = self.step.plan(self.group, self.keys.device, torch.float32).packed
-        assert plan is not None
+        """This layer's part of the step under way. Raises StaleStep if it is another thread's."""
+        plan: PackedPlan = self.step.plan(self.group)
         return plan
 
-    def clear(self, blocks: list[int]) -> None:
+    def zero_blocks(self, blocks: list[int]) -> None:
         """Nothing to do: what a failed sequence left is read by nobody who doesn't see it."""
 
-    def empty(self) -> None:
-        """Zero everything."""
+    def zero_all(self) -> None:
         for part in (self.keys, self.values, self.key_sizes, self.value_sizes):
             part.zero_()

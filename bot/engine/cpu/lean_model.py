@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from bot.engine.attention.sdpa import LayerKV
+from bot.engine.attention.base import AttendingKV
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 """[n, in] to [n, out], float32."""
@@ -47,9 +47,6 @@ class LeanGemma:
         linear: makes the linear layers, e.g. `Int8Linear`.
     """
 
-    packed = False
-    """Does it attend by `PackedPlan`s, over bfloat16?"""
-
     def __init__(self, text_model: Any, linear: MakeLinear) -> None:
         config = text_model.config
         self._eps = torch.tensor(float(config.rms_norm_eps))
@@ -67,20 +64,17 @@ class LeanGemma:
         return (
             not config.attention_bias
             and config.attn_logit_softcapping is None
+            and getattr(config, "final_logit_softcapping", None) is None
             and config.hidden_activation == "gelu_pytorch_tanh"
         )
+
+    def bind_pools(self, pools: Sequence[Any]) -> None:
+        """Nothing to do: `forward` is given them."""
 
     def forward(
         self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[Any]
     ) -> torch.Tensor:
-        """One step.
-
-        Args:
-            embeds: [T, hidden]; positions: [T] int64; pools: each layer's `LayerKV`.
-
-        Returns:
-            [T, hidden] float32, normalised.
-        """
+        """See `DecoderLayers`; the result is float32."""
         rows = embeds.float()
         turns = {kind: self._turn(positions, kind) for kind in self._kinds}
         for layer, pool in zip(self._layers, pools, strict=True):
@@ -97,7 +91,7 @@ class LeanGemma:
         rows: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        pool: LayerKV,
+        pool: AttendingKV,
     ) -> torch.Tensor:
         both = self._queries + self._keys
         split = layer.qkv(rows).view(len(rows), both + self._keys, self._dim)

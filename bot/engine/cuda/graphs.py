@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from bot.engine.attention.sdpa import GroupPlan, Row
-from bot.engine.cuda.varlen_attention import PagedPlan
+from bot.engine.attention.base import RecordableBackend, Row
 from bot.engine.schedule.block_manager import NULL_BLOCK
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Hidden states [n, hidden] and logits [n, V]."""
-Body = Callable[[torch.Tensor, torch.Tensor, list[GroupPlan]], Outputs]
+Body = Callable[[torch.Tensor, torch.Tensor, list[Any]], Outputs]
 """Computes one step from token ids [n], positions [n] and the groups' plans."""
 Record = Callable[[Callable[[], Outputs]], tuple[Callable[[], None], Outputs]]
 """Records a step; gives what replays it, and where its outputs will lie."""
@@ -42,8 +42,8 @@ class DecodeGraphs:
 
     Args:
         body: the step to record.
+        backend: plans the steps.
         windows: each group's window.
-        block_size: tokens a block.
         longest: tokens of the longest sequence.
         most: sequences in the largest batch.
         record: how to record; `record_cuda` but in tests.
@@ -52,9 +52,9 @@ class DecodeGraphs:
     def __init__(
         self,
         body: Body,
+        backend: RecordableBackend,
         windows: list[int | None],
         *,
-        block_size: int,
         longest: int,
         most: int,
         device: torch.device,
@@ -62,9 +62,10 @@ class DecodeGraphs:
     ) -> None:
         self._body = body
         self._windows = windows
-        self._size = block_size
+        self._backend = backend
+        self._size = backend.block_size
         self._longest = longest
-        self._width = -(-longest // block_size)
+        self._width = -(-longest // backend.block_size)
         self._sizes = [*(size for size in _SIZES if size < most), most]
         self._device = device
         self._record = record
@@ -116,14 +117,12 @@ class DecodeGraphs:
 
     def _compute(self, numbers: torch.Tensor) -> Outputs:
         """The step as a function of the buffer alone."""
-        ends = torch.arange(len(numbers) + 1, dtype=torch.int32, device=self._device)
         plans = []
         at = 2
         for window in self._windows:
-            slots, used = numbers[:, at].contiguous(), numbers[:, at + 1].int()
+            slots, lengths = numbers[:, at].contiguous(), numbers[:, at + 1].int()
             tables = numbers[:, at + 2 : at + 2 + self._width].int()
-            paged = PagedPlan(ends, used, tables, 1, self._longest, window)
-            plans.append(GroupPlan(slots, [], [], paged))
+            plans.append(self._backend.decode_plan(slots, lengths, tables, window, self._longest))
             at += 2 + self._width
         return self._body(numbers[:, 0].contiguous(), numbers[:, 1].contiguous(), plans)
 

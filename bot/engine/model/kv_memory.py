@@ -9,7 +9,6 @@ import torch
 
 from bot.engine.api import ModelLoadError
 from bot.engine.model.loading import LoadedModel, LocalEngineConfig
-from bot.engine.model.quantize import packs
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 
 MIB = 2**20
@@ -28,10 +27,10 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[BlockM
         ModelLoadError: the budget holds not even a short conversation.
     """
     text = loaded.text_model.config
-    size = config.block_size
+    size = loaded.choice.attention.block_size
     sliding = sum(kind == "sliding_attention" for kind in text.layer_types)
     full = len(text.layer_types) - sliding
-    layer = _token_bytes(loaded, size)
+    layer = loaded.choice.attention.bytes_per_token
     context = min(config.max_context, loaded.max_positions)
     images = loaded.tokenizer.image_tokens
     step = max(config.max_step_tokens, images.num_soft_tokens if images else 0)
@@ -61,15 +60,6 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[BlockM
     return manager, min(context, capacity)
 
 
-def _token_bytes(loaded: LoadedModel, block_size: int) -> int:
-    """What one token's keys and values take in one layer."""
-    text = loaded.text_model.config
-    number, size = loaded.dtype.itemsize, 0
-    if loaded.int8 and packs(text, block_size):
-        number, size = 2, 4  # whole numbers in 16 bits and their size (attention_kernel.py)
-    return int(2 * text.num_key_value_heads * (text.head_dim * number + size))
-
-
 def _budget(config: LocalEngineConfig, loaded: LoadedModel, wanted: float) -> float:
     """Bytes for keys and values. `wanted`: two full conversations."""
     if config.kv_memory_mib:
@@ -78,10 +68,3 @@ def _budget(config: LocalEngineConfig, loaded: LoadedModel, wanted: float) -> fl
         free: Any = torch.cuda.mem_get_info(loaded.device)[0]
         return float(free * _CUDA_SHARE)
     return min(max(_CPU_DEFAULT, wanted), float(psutil.virtual_memory().available) / 2)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Did the device (or the machine) run out of memory?"""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

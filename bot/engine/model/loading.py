@@ -18,8 +18,10 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, GenerationConfig
 
 from bot.engine.api import EngineInfo, ModelLoadError
+from bot.engine.attention.base import BackendChoice
+from bot.engine.attention.registry import choose_backend, log_choice
 from bot.engine.model.load_errors import explained, first_line, no_memory
-from bot.engine.model.quantize import on_cpu, on_cuda, own_kernels
+from bot.engine.model.quantize import cuda_quantization
 from bot.engine.text.pan_and_scan import CropRule, PanAndScan
 from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 
@@ -78,7 +80,8 @@ class LoadedModel:
     dtype: torch.dtype
     max_positions: int
     name: str
-    int8: bool = False  # the runner is to turn the linear layers into 8 bits
+    choice: BackendChoice
+    weights: str  # the format of the linear layers' weights: "int8", "bfloat16", ...
 
     def info(self, max_context: int) -> EngineInfo:
         """What the engine tells about itself."""
@@ -89,7 +92,9 @@ class LoadedModel:
             max_context=max_context,
             image_tokens=images.num_soft_tokens if images else 0,
             device=str(self.device),
-            dtype="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
+            dtype=self.weights,
+            backend=self.choice.name,
+            rejected_backends=tuple(map(str, self.choice.slower_than_expected)),
         )
 
 
@@ -100,15 +105,16 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         ModelLoadError: one line that names the setting and the fix.
     """
     source = _locate(config)
-    device = _device(config)
+    device = find_device(config)
     with _quiet(), explained(config.model, source, config.hf_token):
         hub = {"token": config.hf_token}
         settings = AutoConfig.from_pretrained(source, **hub)
         _check_family(config, settings)
         sees = settings.model_type == "gemma3" and not config.text_only
         text = settings.get_text_config()
-        int8 = device.type == "cpu" and on_cpu(config.quantize, text, config.say)
-        dtype = _dtype(config, device, int8)
+        choice = choose_for(config, text, device)
+        log_choice(choice)
+        dtype = choice.load_dtype
         raw_tokenizer = AutoTokenizer.from_pretrained(source, **hub)
         _check_instructed(config, source, raw_tokenizer)
         _check_memory(config, settings, sees, device, dtype)
@@ -117,11 +123,12 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
             source = snapshot_download(
                 source, token=config.hf_token, allow_patterns=_FILES, tqdm_class=_bar(config)
             )
-        quantizer = on_cuda(config.quantize, config.say) if device.type == "cuda" else None
-        kind = "int8" if quantizer is not None else str(dtype)[6:]
-        config.say(f"loading {config.model} ({kind}, {device})")
+        quantizer = cuda_quantization(config.quantize) if device.type == "cuda" else None
+        weights = choice.weights if quantizer is None else "int8"
+        config.say(f"loading {config.model} ({weights}, {device}, {choice.name} backend)")
         model = _load_weights(config, source, settings, sees, device, dtype, quantizer)
-        if int8 and sees and config.dtype == "auto":
+        if sees and device.type == "cpu" and config.dtype == "auto":
+            # The backend may have asked for a dtype that the vision tower is slow in.
             model.model.vision_tower.to(quickest_on_cpu())
             model.model.multi_modal_projector.to(quickest_on_cpu())
         stop_ids = _stop_ids(source, settings)
@@ -149,7 +156,8 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
         dtype=dtype,
         max_positions=text.max_position_embeddings,
         name=config.model,
-        int8=int8,
+        choice=choice,
+        weights=weights,
     )
 
 
@@ -175,7 +183,8 @@ def _locate(config: LocalEngineConfig) -> str:
     return config.model
 
 
-def _device(config: LocalEngineConfig) -> torch.device:
+def find_device(config: LocalEngineConfig) -> torch.device:
+    """The device that PARLEY_DEVICE names. Raises ModelLoadError if there is none such."""
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -192,7 +201,24 @@ def _device(config: LocalEngineConfig) -> torch.device:
     return device
 
 
-def _dtype(config: LocalEngineConfig, device: torch.device, int8: bool) -> torch.dtype:
+def choose_for(config: LocalEngineConfig, text_config: Any, device: torch.device) -> BackendChoice:
+    """Choose the backend for a text model's configuration; loads nothing.
+
+    Raises:
+        ModelLoadError: PARLEY_DTYPE is unknown.
+    """
+    return choose_backend(
+        text_config,
+        device,
+        _compute_dtype(config, device),
+        dtype_is_set=config.dtype != "auto",
+        quantize=config.quantize,
+        block_size=config.block_size,
+        spread=config.device_map is not None,
+    )
+
+
+def _compute_dtype(config: LocalEngineConfig, device: torch.device) -> torch.dtype:
     if config.dtype != "auto":
         if config.dtype not in _DTYPES:
             raise ModelLoadError(
@@ -201,9 +227,7 @@ def _dtype(config: LocalEngineConfig, device: torch.device, int8: bool) -> torch
         return _DTYPES[config.dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    # With our own kernels hardly anything computes in it, and it is half as big.
-    own = int8 and own_kernels() is not None
-    return torch.bfloat16 if own else quickest_on_cpu()
+    return quickest_on_cpu()
 
 
 @lru_cache(maxsize=1)

@@ -5,19 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
-from torch import nn
 
-from bot.engine.attention import sdpa
-from bot.engine.attention.sdpa import GroupPlan, LayerKV, Row, Step
-from bot.engine.cpu import bf16_packing
-from bot.engine.cpu.int8_linear import Int8Linear
-from bot.engine.cpu.int16_attention import PackedKV
-from bot.engine.cpu.lean_model import LeanGemma, MakeLinear
+from bot.engine.attention.base import BackendChoice, LayerKV, RecordableBackend, Row, Step
 from bot.engine.cuda.graphs import DecodeGraphs, Outputs, Record
-from bot.engine.model.quantize import in_8_bits
 from bot.engine.model.sampling import Draws, Sampler, begin
 from bot.engine.schedule.block_manager import NULL_BLOCK, BlockManager, BlockTable, LayerGroup
 from bot.engine.schedule.scheduler import Chunk, Sequence
@@ -45,13 +38,11 @@ class ModelRunner:
     """Runs Gemma 3's text model over the K/V pool.
 
     Args:
-        text_model: a `Gemma3TextModel`; its attention is switched to the paged one.
+        text_model: a `Gemma3TextModel`; the choice's layers may drop or change its own.
         head: the LM head.
-        blocks: the pool's bookkeeping (its groups name the windows).
+        blocks: the pool's bookkeeping (its groups name the windows), in the backend's block size.
         image_token: id of the soft token, which may lie outside the embedding matrix.
-        int8: turn the linear layers and the head into 8 bits (CPU); the model's own are dropped.
-        lean: run `LeanGemma` on such linears instead of transformers' modules; `int8` does.
-        paged: use the paged kernel (varlen_attention.py) where a step allows.
+        choice: how the layers are computed.
     """
 
     def __init__(
@@ -60,34 +51,21 @@ class ModelRunner:
         head: Any,
         blocks: BlockManager,
         image_token: int | None,
-        *,
-        int8: bool = False,
-        lean: MakeLinear | None = None,
-        paged: bool = False,
+        choice: BackendChoice,
     ) -> None:
         self.model = text_model
-        self.head_device = head.weight.device
-        self.head = head
+        self.device = head.weight.device
         self.blocks = blocks
         self.image_token = image_token
         self.config = text_model.config
+        self.backend = choice.attention
         self._layout = [
             (layer.self_attn.sliding_window, layer.input_layernorm.weight[:0])
             for layer in text_model.layers
         ]
-        self.paged = paged
-        self.lean: LeanGemma | None = None
-        weight = text_model.embed_tokens.weight
-        if int8:
-            self.lean, self.head = in_8_bits(text_model, head, blocks.block_size)
-            text_model.layers = nn.ModuleList()
-        elif lean is not None:
-            self.lean = LeanGemma(text_model, lean)
-        elif weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
-            self.head = bf16_packing.pack(text_model, head)
-        text_model.set_attn_implementation(sdpa.NAME)
+        self.layers, self._compute_logits = choice.build_layers(text_model, head)
         self.step = Step()
-        self.layers = self._build_pool()
+        self.pools = self._build_pools()
         self.graphs: DecodeGraphs | None = None
 
     @torch.inference_mode()
@@ -95,11 +73,11 @@ class ModelRunner:
         """Record decode steps of up to `most` sequences of up to `longest` tokens (graphs.py)."""
         self.graphs = DecodeGraphs(
             self._decode,
+            cast(RecordableBackend, self.backend),
             [group.window for group in self.blocks.groups],
-            block_size=self.blocks.block_size,
             longest=longest,
             most=most,
-            device=self.head_device,
+            device=self.device,
             record=record,
         )
         self._recorded = (record, longest, most)
@@ -110,7 +88,7 @@ class ModelRunner:
         new = copy.copy(self)
         new.blocks = self.blocks.empty_copy()
         new.step = Step()
-        new.layers = new._build_pool()
+        new.pools = new._build_pools()
         if self.graphs is not None:
             record, longest, most = self._recorded
             new.record(record, longest=longest, most=most)
@@ -128,8 +106,8 @@ class ModelRunner:
         if self.graphs is not None and all(chunk.num_tokens == 1 for chunk in chunks):
             rows = self._rows(chunks)
             tokens = [chunk.sequence.token_ids[chunk.start] for chunk in chunks]
-            if not any(map(sdpa.sees_picture, rows)) and (found := self.graphs.run(rows, tokens)):
-                return self._result(chunks, *found)
+            if self.backend.supports(rows) and (outputs := self.graphs.run(rows, tokens)):
+                return self._result(chunks, *outputs)
         return self._result(chunks, self.hidden(chunks, features))
 
     @torch.inference_mode()
@@ -147,7 +125,7 @@ class ModelRunner:
             The draws; None if this step can't be a recorded one.
         """
         rows = self._rows(chunks)
-        if self.graphs is None or any(map(sdpa.sees_picture, rows)):
+        if self.graphs is None or not self.backend.supports(rows):
             return None
         known = [] if tokens is not None else [c.sequence.token_ids[c.start] for c in chunks]
         outputs = self.graphs.run(rows, known if tokens is None else tokens)
@@ -160,38 +138,21 @@ class ModelRunner:
     def hidden(self, chunks: list[Chunk], features: Features) -> torch.Tensor:
         """The last hidden states [T, hidden] of chunks, decoding ones first, longest first."""
         embeds, positions = self._inputs(chunks, features)
-        self.step.begin(self._plan(chunks))
-        return self._layers(embeds, positions)
+        rows, groups = self._rows(chunks), enumerate(self.blocks.groups)
+        self.step.begin([self.backend.plan(rows, at, group.window) for at, group in groups])
+        return self.layers.forward(embeds, positions, self.pools)
 
-    def _decode(
-        self, tokens: torch.Tensor, positions: torch.Tensor, plans: list[GroupPlan]
-    ) -> Outputs:
+    def _decode(self, tokens: torch.Tensor, positions: torch.Tensor, plans: list[Any]) -> Outputs:
         """A decode step as a function of tensors alone, so that it can be recorded."""
         self.step.begin(plans)
-        hidden = self._layers(self.model.embed_tokens(tokens), positions)
+        embeds = self.model.embed_tokens(tokens)
+        hidden = self.layers.forward(embeds, positions, self.pools)
         return hidden, self.logits(hidden)[0]
-
-    def _layers(self, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Embeddings [T, hidden] through all layers, by the plans that were set."""
-        if self.lean is not None:
-            return self.lean.forward(embeds, positions, self.layers)
-        found: torch.Tensor = self.model(
-            inputs_embeds=embeds[None],
-            position_ids=positions[None],
-            # The paged attention needs no masks; a dict keeps transformers from making some.
-            attention_mask={"full_attention": None, "sliding_attention": None},
-            use_cache=False,
-        ).last_hidden_state[0]
-        return found
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Hidden states [n, hidden] to logits [n, V], and the rows' scales [n, 1] if they have."""
-        if isinstance(self.head, Int8Linear):
-            return self.head.unscaled(hidden)
-        logits = self.head(hidden.to(self.head_device))
-        cap = getattr(self.config, "final_logit_softcapping", None)
-        return (logits if cap is None else torch.tanh(logits / cap) * cap), None
+        return self._compute_logits(hidden)
 
     def clear(self, table: BlockTable, computed: int) -> None:
         """Zero what a failed step may have left behind the first `computed` tokens.
@@ -202,15 +163,15 @@ class ModelRunner:
         first = computed // self.blocks.block_size
         for group, ids in enumerate(table.blocks):
             if used := [block for block in ids[first:] if block != NULL_BLOCK]:
-                for layer in self.layers:
-                    if layer.group == group:
-                        layer.clear(used)
+                for pool in self.pools:
+                    if pool.group == group:
+                        pool.zero_blocks(used)
 
     def reset(self) -> None:
         """Empty pool, nothing published."""
         self.blocks.reset_pools()
-        for layer in self.layers:
-            layer.empty()
+        for pool in self.pools:
+            pool.zero_all()
 
     def _inputs(self, chunks: list[Chunk], features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings [T, hidden] and positions [T]."""
@@ -245,22 +206,6 @@ class ModelRunner:
             for c in chunks
         ]
 
-    def _plan(self, chunks: list[Chunk]) -> list[GroupPlan]:
-        rows = self._rows(chunks)
-        size = self.blocks.block_size
-        groups = list(enumerate(self.blocks.groups))
-        if self.lean is not None and self.lean.packed:
-            return [sdpa.plan_packed(rows, at, group.window, size) for at, group in groups]
-        if self.paged:
-            device = self.model.embed_tokens.weight.device
-            plans = [
-                sdpa.plan_paged(rows, number, group.window, size, device)
-                for number, group in groups
-            ]
-            if None not in plans:
-                return [plan for plan in plans if plan is not None]
-        return [sdpa.plan_group(rows, number, group.window, size) for number, group in groups]
-
     def _result(
         self, chunks: list[Chunk], hidden: torch.Tensor, known: torch.Tensor | None = None
     ) -> StepResult:
@@ -287,27 +232,14 @@ class ModelRunner:
         logits, scale = self.logits(hidden[index])
         return StepResult(sequences, logits, broken, scale)
 
-    def _build_pool(self) -> list[LayerKV] | list[PackedKV]:
-        heads, dim, size = (
-            self.config.num_key_value_heads,
-            self.config.head_dim,
-            self.blocks.block_size,
-        )
-        groups = [group_of(self.blocks.groups, window) for window, _ in self._layout]
-        counts = [self.blocks.groups[group].pool.num_blocks for group in groups]
-        if self.lean is not None and self.lean.packed:
-            return [
-                PackedKV(self.step, group, heads, dim, count, size)
-                for group, count in zip(groups, counts, strict=True)
-            ]
-        layers = [
-            LayerKV(self.step, group, heads, count, like, size, heads * dim)
-            for group, count, (_, like) in zip(groups, counts, self._layout, strict=True)
-        ]
-        if self.lean is None:  # transformers' layers find theirs by this name
-            for module, pool in zip(self.model.layers, layers, strict=True):
-                module.self_attn.parley_kv = pool
-        return layers
+    def _build_pools(self) -> list[LayerKV]:
+        pools = []
+        for window, like in self._layout:
+            group = group_of(self.blocks.groups, window)
+            num_blocks = self.blocks.groups[group].pool.num_blocks
+            pools.append(self.backend.new_pool(self.step, group, num_blocks, like))
+        self.layers.bind_pools(pools)
+        return pools
 
 
 def group_of(groups: tuple[LayerGroup, ...], window: int | None) -> int:

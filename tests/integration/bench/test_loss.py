@@ -58,8 +58,9 @@ async def test_what_is_not_finite_is_no_loss(config: LocalEngineConfig) -> None:
     await engine.start()
     try:
         worker: Any = engine._running.worker  # type: ignore[union-attr]
-        whole = worker.runner._layers
-        worker.runner._layers = lambda embeds, positions: whole(embeds, positions) * float("nan")
+        layers = worker.runner.layers
+        forward = layers.forward
+        layers.forward = lambda *inputs: forward(*inputs) * float("nan")
         with pytest.raises(BenchFailed, match="NaN"):
             loss.score(worker, [tuple(range(20, 60))])
     finally:

@@ -27,9 +27,8 @@ from bot.engine.api import (
     Text,
 )
 from bot.engine.batcher import LocalEngine
-from bot.engine.cpu import int8_linear
+from bot.engine.cpu import backends, int8_linear
 from bot.engine.model.loading import LocalEngineConfig
-from bot.engine.model.quantize import own_kernels
 from bot.engine.model.runner import ModelRunner
 from tests.support import models
 from tests.support.engine import PICTURES
@@ -368,7 +367,8 @@ async def test_a_device_that_hangs_again_at_once_is_given_up(
 
 
 @pytest.mark.skipif(
-    not (own_kernels() or int8_linear.works()), reason="this CPU has no exact 8-bit kernels"
+    not (backends.load_kernels()[0] or int8_linear.works()),
+    reason="this CPU has no exact 8-bit kernels",
 )
 async def test_int8_replies_are_the_same_alone_and_in_a_crowd(tmp_path: Path) -> None:
     folder = models.save_tiny(tmp_path, sees=True)

@@ -2,7 +2,8 @@
 
 What it does is drawn at random: who joins when, how long prompts are, pictures, shared prefixes,
 chunk sizes, block sizes, pools so small that sequences are preempted and cached blocks evicted,
-cancellations in the middle, transformers' modules or the lean ones of the 8-bit path.
+cancellations in the middle, transformers' modules or the lean ones of the 8-bit path, and the
+attention backend, a toy with a block size of its own among them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from bot.engine.api import Message, Text
 from bot.engine.cuda import varlen_attention
-from tests.support import models
+from tests.support import models, toy_backend
 from tests.support.engine import PICTURES, Ask, Rig, emulated_varlen_attn
 
 
@@ -76,7 +77,7 @@ shape = st.fixed_dictionaries(
         "step": st.sampled_from([6, 17, 64]),
         "reuse": st.booleans(),
         "lean": st.booleans(),
-        "kernel": st.sampled_from(["portable", "portable", "paged", "graphs"]),
+        "kernel": st.sampled_from(["portable", "portable", "toy", "varlen", "graphs"]),
     }
 )
 slow = settings(
@@ -103,7 +104,8 @@ def test_random_mixes_text_only(
 def check(rig: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool) -> None:
     longest = max(len(rig.tokenizer.build_prompt(a.messages).ids) + a.new for a in wanted)
     room = longest + rig.window + shape["step"] if tight else 4000
-    rig.build(blocks=-(-room // shape["size"]) + 2, **shape)
+    size = toy_backend.BLOCK_SIZE if shape["kernel"] == "toy" else shape["size"]
+    rig.build(blocks=-(-room // size) + 2, **shape)
     rig.run(wanted)
     assert rig.free()
     rig.check(wanted)
@@ -113,39 +115,63 @@ def user(*parts: Any) -> Message:
     return Message("user", tuple(Text(p) if isinstance(p, str) else p for p in parts))
 
 
-def test_preemption_and_eviction_happen_and_change_nothing(blind: Rig) -> None:
+@pytest.fixture(params=["portable", "toy"])
+def kernel(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@slow
+@given(asks(sees=True), shape)
+def test_a_backend_of_ones_own_with_pictures(
+    seeing: Rig, wanted: list[Ask], shape: dict[str, Any]
+) -> None:
+    check(seeing, wanted, {**shape, "kernel": "toy", "lean": False}, tight=True)
+
+
+@slow
+@given(asks(sees=False), shape)
+def test_a_backend_of_ones_own_text_only(
+    blind: Rig, wanted: list[Ask], shape: dict[str, Any]
+) -> None:
+    check(blind, wanted, {**shape, "kernel": "toy", "lean": False}, tight=True)
+
+
+def test_preemption_and_eviction_happen_and_change_nothing(blind: Rig, kernel: str) -> None:
     """Six long replies in a pool that holds two."""
     wanted = [Ask([user("the user " * 5 + str(i))], new=40, at=i) for i in range(6)]
-    rig = blind
+    rig, size = blind, toy_backend.BLOCK_SIZE if kernel == "toy" else 4
     longest = max(len(rig.tokenizer.build_prompt(a.messages).ids) for a in wanted) + 40
-    rig.build(size=4, blocks=longest // 4 * 2, running=6, step=32)
+    rig.build(size=4, blocks=longest // size * 2, running=6, step=32, kernel=kernel)
     rig.run(wanted)
     assert sum(a.sequence.num_preemptions for a in wanted if a.sequence) > 2
     assert rig.free()
     rig.check(wanted)
 
 
-def test_next_turn_prefills_only_what_is_new(seeing: Rig) -> None:
+def test_next_turn_prefills_only_what_is_new(seeing: Rig, kernel: str) -> None:
     """With the reply's own ids, everything up to its last block is found; so is the picture."""
     picture = next(iter(PICTURES.values()))
     first = [Message("system", (Text(PERSONAS[2]),)), user("look ", picture, " the user" * 6)]
-    seeing.build(size=4, blocks=400, running=4, step=64)
+    seeing.build(size=4, blocks=400, running=4, step=64, kernel=kernel)
     one = Ask(first, new=20)
     seeing.run([one])
     passes = seeing.vision.passes
     two = Ask([*first, Message("assistant", (Text("", tuple(one.reply)),)), user("and?")], new=12)
     seeing.run([two])
     assert two.sequence is not None
-    assert two.sequence.num_cached_tokens >= len(one.prompt.ids) + len(one.reply) - 1 - 4
+    assert (
+        two.sequence.num_cached_tokens
+        >= len(one.prompt.ids) + len(one.reply) - 1 - seeing.blocks.block_size
+    )
     assert seeing.vision.passes == passes
     seeing.check([one, two])
 
 
-def test_hit_inside_a_picture(seeing: Rig) -> None:
+def test_hit_inside_a_picture(seeing: Rig, kernel: str) -> None:
     """A prefix may end between two soft tokens of a picture; the rest is computed exactly."""
     picture = next(iter(PICTURES.values()))
     for pad in range(4):
-        seeing.build(size=4, blocks=400, running=2, step=64)
+        seeing.build(size=4, blocks=400, running=2, step=64, kernel=kernel)
         one = Ask([user("x" * pad, picture)], new=4)
         two = Ask([user("x" * pad, picture, "other words")], new=8, at=20)
         seeing.run([one, two])
@@ -154,8 +180,8 @@ def test_hit_inside_a_picture(seeing: Rig) -> None:
         seeing.check([one, two])
 
 
-def test_same_ids_but_another_picture_is_no_hit(seeing: Rig) -> None:
-    seeing.build(size=4, blocks=400, running=2, step=64)
+def test_same_ids_but_another_picture_is_no_hit(seeing: Rig, kernel: str) -> None:
+    seeing.build(size=4, blocks=400, running=2, step=64, kernel=kernel)
     pair = [Ask([user(p, "what is it?")], new=10, at=i * 20)
             for i, p in enumerate(list(PICTURES.values())[:2])]  # fmt: skip
     seeing.run(pair)
@@ -164,10 +190,10 @@ def test_same_ids_but_another_picture_is_no_hit(seeing: Rig) -> None:
     seeing.check(pair)
 
 
-def test_hit_deep_behind_the_window(blind: Rig) -> None:
+def test_hit_deep_behind_the_window(blind: Rig, kernel: str) -> None:
     """Sliding layers have dropped the start of a long prefix: its end must suffice."""
     prompt = "the user and the model and " * 12
-    blind.build(size=4, blocks=600, running=2, step=32)
+    blind.build(size=4, blocks=600, running=2, step=32, kernel=kernel)
     one, two = Ask([user(prompt + "a")], new=6), Ask([user(prompt + "b")], new=6, at=30)
     blind.run([one, two])
     assert two.sequence is not None

@@ -16,12 +16,14 @@ import torch
 
 from bot.engine import overlap
 from bot.engine.api import Delta, GenerationFailed, SamplingParams
+from bot.engine.attention.base import BackendChoice, BackendQuery
+from bot.engine.attention.registry import register_backend, unregister_backend
 from bot.engine.batcher import LocalEngine
 from bot.engine.cuda import varlen_attention
 from bot.engine.overlap import Flight
 from tests.integration.engine.test_batcher import config, items, said, settled, user
 from tests.support import models
-from tests.support.engine import emulated_varlen_attn, rerun
+from tests.support.engine import backend_choice, emulated_varlen_attn, rerun
 
 SAYINGS = ["hello", "the user " * 9, "a model in the", "us us us", "the", "mode " * 20]
 
@@ -32,10 +34,19 @@ async def engine(
 ) -> AsyncIterator[LocalEngine]:
     folder = models.save_tiny(tmp_path_factory.mktemp("tiny"), sees=False)
     monkeypatch.setattr(varlen_attention, "varlen_attn", emulated_varlen_attn)
+    register_backend("emulated-varlen", propose_varlen, rank=0)
     engine = LocalEngine(config(folder, ignore_eos=True))
-    await engine.start()
-    yield engine
-    await engine.stop()
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+        unregister_backend("emulated-varlen")
+
+
+def propose_varlen(query: BackendQuery) -> BackendChoice:
+    """In float32 and without recordings at first."""
+    return backend_choice(query.config, "varlen", 16)
 
 
 @pytest.fixture
@@ -55,9 +66,7 @@ def flights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Flight, Flight | None
 
 
 def record(engine: LocalEngine, most: int = 8) -> None:
-    runner = engine._running.worker.runner
-    runner.paged = True
-    runner.record(rerun, longest=512, most=most)
+    engine._running.worker.runner.record(rerun, longest=512, most=most)
 
 
 def asks(seed: int) -> list[tuple[str, SamplingParams]]:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bot.engine.attention.sdpa import NotYours, Step
+from bot.engine.attention.base import StaleStep, Step
 from bot.engine.watchdog import Abandoned, Guard, Watchdog
 
 
@@ -50,5 +50,5 @@ def test_another_threads_step_is_not_touched() -> None:
     mine = threading.Thread(target=step.begin, args=([],))
     mine.start()
     mine.join()
-    with pytest.raises(NotYours):
-        step.plan(0, None, None)
+    with pytest.raises(StaleStep):
+        step.plan(0)

@@ -12,17 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.engine.attention.sdpa import Row
-from bot.engine.cpu.int16_attention import QUERIES, PackedKV, PackedPlan
+from bot.engine.attention.base import Row
+from bot.engine.attention.sdpa import SdpaBackend
+from bot.engine.cpu.backends import load_kernels
+from bot.engine.cpu.int16_attention import QUERIES, Int16Backend, PackedKV, PackedPlan
 from bot.engine.cpu.lean_model import LeanGemma
-from bot.engine.model.quantize import own_kernels
 from bot.engine.prompt import ImageSpan
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from tests.support import models
 from tests.support.kernels import PlainLinear, can_run, drawn, inference  # noqa: F401
 from tests.support.layers import Layers
 
-fused: Any = own_kernels()
+fused: Any = load_kernels()[0]
 pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
 WINDOW = 40
 
@@ -193,10 +194,16 @@ def windows(text_model: Any) -> list[int | None]:
     return [WINDOW if layer.self_attn.sliding_window else None for layer in text_model.layers]
 
 
+def fused_layers(text_model: Any) -> Layers:
+    backend = Int16Backend(text_model.config, 16)
+    return Layers(fused.FusedGemma(text_model), backend, windows(text_model))
+
+
 def test_layers_agree_with_lean(text_model: Any) -> None:
     """Prefilled in chunks with a picture in one, then decoded; in float32 over a plain pool."""
-    ours = Layers(fused.FusedGemma(text_model), windows(text_model))
-    theirs = Layers(LeanGemma(text_model, PlainLinear), windows(text_model))
+    ours = fused_layers(text_model)
+    backend = SdpaBackend(text_model.config, torch.float32, 16)
+    theirs = Layers(LeanGemma(text_model, PlainLinear), backend, windows(text_model))
     rows = drawn(1, 130, text_model.config.hidden_size)
     spans = (ImageSpan(70, 9, "p"),)
     texts = [(layers, layers.text(rows, spans)) for layers in (ours, theirs)]
@@ -210,7 +217,7 @@ def test_layers_agree_with_lean(text_model: Any) -> None:
 def test_a_row_has_the_same_bits_in_any_chunks_and_company(
     text_model: Any, seed: int, sizes: list[int]
 ) -> None:
-    layers = Layers(fused.FusedGemma(text_model), windows(text_model))
+    layers = fused_layers(text_model)
     rows = drawn(seed, sum(sizes), text_model.config.hidden_size)
     whole = layers.run((layers.text(rows), 0, len(rows)))[0]
     other = layers.text(drawn(seed + 1, 200, text_model.config.hidden_size))

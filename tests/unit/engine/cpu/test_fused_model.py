@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,18 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.engine.cpu import int8_linear
+from bot.engine.attention.sdpa import SdpaBackend
+from bot.engine.cpu import backends, int8_linear
 from bot.engine.cpu.int8_linear import Int8Linear
+from bot.engine.cpu.int16_attention import Int16Backend
 from bot.engine.cpu.lean_model import LeanGemma
-from bot.engine.model import quantize
 from tests.support import models
 from tests.support.kernels import PlainLinear, can_run, drawn, inference  # noqa: F401
 from tests.support.layers import Layers
 
-fused: Any = quantize.own_kernels()
+fused: Any = backends.load_kernels()[0]
 
 
-# Not where `own_kernels` finds none: kernels that are wrong would only skip their own tests.
+# Not where `load_kernels` finds none: kernels that are wrong would only skip their own tests.
 pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
 
 
@@ -129,7 +129,10 @@ def pair() -> tuple[Any, Any]:
 
 
 def layers(model: Any) -> Layers:
-    return Layers(model, [None] * len(model._layers))
+    config = models.flat_text_model(1).config
+    is_fused = isinstance(model, fused.FusedGemma)
+    backend = Int16Backend(config, 16) if is_fused else SdpaBackend(config, torch.float32, 16)
+    return Layers(model, backend, [None] * len(model._layers))
 
 
 def run(model: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -179,14 +182,12 @@ def test_layers_carry_on_what_is_not_finite(pair: tuple[Any, Any], bad: float) -
     assert torch.equal(found[2], good[2])
 
 
-def test_without_numba_the_operator_is_told_why(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_numba_the_operator_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("bot.engine.cpu.fused_model", "bot.engine.cpu.layer_kernels"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr("bot.engine.cpu.fused_model", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
-    with caplog.at_level(logging.WARNING, "bot.engine.model.quantize"):
-        assert quantize.own_kernels.__wrapped__() is None
-    (record,) = caplog.records
-    assert "numba" in record.getMessage()
+    assert backends.load_kernels.__wrapped__() == (
+        None,
+        "numba is not installed (pip install numba)",
+    )
