@@ -1,6 +1,6 @@
 """A backend as small as can be: one file, and `register()` is its one registration.
 
-Its pool, plan and block size are its own. It attends token by token, over the slots that a token
+Its pool, plan and block size are its own. It gathers, for every token, the slots that the token
 sees; see docs/batcher.md, "Adding a backend".
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,26 +48,35 @@ class ToyBackend:
     def supports(self, rows: Sequence[Row]) -> bool:
         return True
 
-    def plan(self, rows: Sequence[Row], group: int, window: int | None) -> list[list[int]]:
-        """For each of the step's tokens: the slots it sees, its own slot first."""
-        plan = []
+    def plan(self, rows: Sequence[Row], group: int, window: int | None) -> ToyPlan:
+        slots, visible = [], []
         for row in rows:
             table = row.table.blocks[group]
-
-            def slot(position: int, table: list[int] = table) -> int:
-                return table[position // BLOCK_SIZE] * BLOCK_SIZE + position % BLOCK_SIZE
-
+            places = [block * BLOCK_SIZE + at for block in table for at in range(BLOCK_SIZE)]
             for position in range(row.start, row.end):
                 low, high = 0 if window is None else max(0, position - window + 1), position + 1
                 for span in row.spans:
                     if span.start <= position < span.end:
                         high = span.end
-                plan.append([slot(position), *(slot(other) for other in range(low, high))])
-        return plan
+                slots.append(places[position])
+                visible.append(places[low:high])
+        width = max(map(len, visible))
+        mask = torch.tensor([[at < len(seen) for at in range(width)] for seen in visible])
+        padded = [seen + seen[:1] * (width - len(seen)) for seen in visible]
+        return ToyPlan(torch.tensor(slots), torch.tensor(padded), mask[:, None])
 
     def new_pool(self, step: Step, group: int, num_blocks: int, like: torch.Tensor) -> ToyKV:
         shape = ((num_blocks + 1) * BLOCK_SIZE, *self._shape)
         return ToyKV(step, group, torch.full(shape, float("nan")))
+
+
+@dataclass
+class ToyPlan:
+    """`slots` [T]: a token's own; `visible` [T, n]: those that it sees; `mask` [T, 1, n]."""
+
+    slots: torch.Tensor
+    visible: torch.Tensor
+    mask: torch.Tensor
 
 
 class ToyKV:
@@ -81,14 +91,12 @@ class ToyKV:
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
     ) -> torch.Tensor:
         plan = self.step.plan(self.group)
-        self.states[[slots[0] for slots in plan]] = torch.stack([keys, values], 1)
+        self.states[plan.slots] = torch.stack([keys, values], 1)
         shared = queries.shape[1] // keys.shape[1]
-        rows = []
-        for query, (_, *slots) in zip(queries, plan, strict=True):
-            key, value = self.states[slots].repeat_interleave(shared, 2).unbind(1)
-            weights = torch.einsum("hd,nhd->hn", query, key).mul(scale).softmax(-1)
-            rows.append(torch.einsum("hn,nhd->hd", weights, value))
-        return torch.stack(rows)
+        key, value = self.states[plan.visible].repeat_interleave(shared, 3).unbind(2)
+        scores = torch.einsum("thd,tnhd->thn", queries, key) * scale
+        weights = scores.masked_fill(~plan.mask, float("-inf")).softmax(-1)
+        return torch.einsum("thn,tnhd->thd", weights, value)
 
     def zero_blocks(self, blocks: list[int]) -> None:
         for block in blocks:

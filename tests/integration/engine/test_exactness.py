@@ -120,7 +120,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@slow
+@settings(slow, max_examples=20)
 @given(asks(sees=True), shape)
 def test_a_backend_of_ones_own_with_pictures(
     seeing: Rig, wanted: list[Ask], shape: dict[str, Any]
@@ -128,7 +128,7 @@ def test_a_backend_of_ones_own_with_pictures(
     check(seeing, wanted, {**shape, "kernel": "toy", "lean": False}, tight=True)
 
 
-@slow
+@settings(slow, max_examples=20)
 @given(asks(sees=False), shape)
 def test_a_backend_of_ones_own_text_only(
     blind: Rig, wanted: list[Ask], shape: dict[str, Any]
