@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from bot.engine.api import Message, Text
+from bot.engine.attention.registry import choose_backend
 from bot.engine.model.runner import ModelRunner
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
 from bot.engine.schedule.scheduler import Scheduler, Sequence
@@ -47,7 +48,8 @@ def test_real_model_in_text() -> None:
         max_chunk_tokens=256,
     )
     scheduler = Scheduler(blocks, max_running=4, max_step_tokens=256)
-    runner = ModelRunner(text_model, model.lm_head, blocks, None)
+    choice = choose_backend(config, torch.device("cpu"), torch.float32)
+    runner = ModelRunner(text_model, model.lm_head, blocks, None, choice)
     sequences = [
         Sequence("a", list(p.ids), (), NEW, blocks.new_table(), len(p.ids)) for p in prompts
     ]
