@@ -73,6 +73,12 @@ class DiscordHarness(Harness):
         user = self._user(by)
         return Message(by, raw=await self._server.say(user, self._server.dm(user), text))
 
+    async def summarize(self, message: Message) -> Message:
+        user = self._user(Person.ASKER)
+        first = list(self._place(message).messages.values())[1]  # after the thread's starter
+        menu = next(c["name"] for c in self._server.commands if c["name"].startswith("Summ"))
+        return Message(Person.ASKER, raw=await self._server.menu(user, first, menu))
+
     async def ask_privately(self, text: str) -> Message:
         user = self._user(Person.ASKER)
         asked = await self._server.slash(
@@ -118,6 +124,10 @@ class DiscordHarness(Harness):
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
     ) -> str:
+        if after is None:
+            used = await self._server.slash(self._user(by), self._rig.general, text)
+            await self.until(lambda: "".join(used.texts), f"an answer to /{text}")
+            return "\n".join(used.texts)
         typed = await self.say(f"{self.bot} /{text}", by=by, after=after)
 
         def answer() -> Post | None:
@@ -133,10 +143,9 @@ class DiscordHarness(Harness):
             return [text for text in message.raw.texts if text]
         return [post.content for post in self._posts(message)]
 
-    def overheard(self, message: Message) -> list[str]:
-        if isinstance(message.raw, Interaction):
-            return [post.content for post in self._rig.general.of_bot()]
-        return [] if message.raw.channel.guild is None else self.posts(message)
+    def overheard(self) -> list[str]:
+        channels = [c for c in self._server.channels.values() if c.guild is not None]
+        return [post.content for channel in channels for post in channel.of_bot()]
 
     def _posts(self, message: Message) -> list[Post]:
         place = self._place(message)

@@ -39,6 +39,7 @@ class Ability(StrEnum):
     STREAMING = "streaming"
     PRIVATE_REPLIES = "private replies"
     PRIVATE_QUESTIONS = "private questions"
+    MESSAGE_MENUS = "message menus"
     HISTORY = "history"
     CATCH_UP = "catch-up"
 
@@ -151,6 +152,12 @@ class Harness(ABC):
         """Begin a conversation with the bot where others read it too."""
         return await self.say(f"{self.bot} {text}", by=by, picture=picture)
 
+    async def ask_more(self, first: Message, text: str) -> Message:
+        """Ask the bot something more in the conversation that `first` began."""
+        if Ability.THREADS in self.missing:
+            return await self.ask(text)
+        return await self.say(f"{self.bot} {text}", after=first)
+
     @abstractmethod
     async def say(
         self,
@@ -165,6 +172,10 @@ class Harness(ABC):
     @abstractmethod
     async def say_in_private(self, text: str, *, by: Person = Person.ASKER) -> Message:
         """Write to the bot alone."""
+
+    async def summarize(self, message: Message) -> Message:
+        """Have a discussion summarized, with a menu on a message of it; `posts` has the summary."""
+        self._undeclared(Ability.MESSAGE_MENUS)
 
     async def ask_privately(self, text: str) -> Message:
         """Ask in the channel so that only the asker reads the answer; `posts` has it."""
@@ -199,7 +210,8 @@ class Harness(ABC):
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
     ) -> str:
-        """Type a command (`reset`, without its prefix) where the conversation is; its answer."""
+        """Type a command (`reset`, without its prefix) as a message in the conversation of
+        `after`, or the platform's own way in the channel; the answer to `by`."""
 
     # --- what people read
 
@@ -208,8 +220,8 @@ class Harness(ABC):
         """All that the bot says in the conversation that a message began, as its author reads it
         now."""
 
-    def overheard(self, message: Message) -> list[str]:
-        """The same as another person reads it."""
+    def overheard(self) -> list[str]:
+        """All that the bot says anywhere, as the other person reads it."""
         self._undeclared(Ability.OTHER_PEOPLE)
 
     # --- helpers of scenarios
@@ -225,6 +237,19 @@ class Harness(ABC):
         """The engine's request of this number since Parley was started, from 0."""
         await self.until(lambda: len(self.engine.requests) > number, f"request {number}")
         return self.engine.requests[number]
+
+    async def being_answered(self, text: str, words: str) -> tuple[Message, Request]:
+        """A question whose reply has begun with these words; seen where replies stream."""
+        number = len(self.engine.requests)
+        question = await self.ask(text)
+        request = await self.request(number)
+        first, _, rest = words.partition(" ")
+        request.write(f"{first} ")
+        request.write(rest)
+        await self.until(request.items.empty, "the words read")
+        if Ability.STREAMING not in self.missing:
+            await self.until(lambda: first in "".join(self.posts(question)), "the words seen")
+        return question, request
 
     async def answer(self, message: Message, text: str) -> list[str]:
         """Let the engine answer the newest request with this; the posts once it has ended."""
@@ -268,7 +293,7 @@ class Harness(ABC):
             assert question in text
 
     def _undeclared(self, ability: Ability) -> NoReturn:
-        raise Undeclared(f"{self.name} has no {ability} and doesn't declare that they are missing")
+        raise Undeclared(f"{self.name} has no {ability} and doesn't declare them missing")
 
 
 Scenario: TypeAlias = Callable[..., Awaitable[None]]

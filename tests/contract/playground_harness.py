@@ -23,7 +23,12 @@ WHO = {Person.ASKER: "ben", Person.OTHER: "chloe", Person.ADMIN: "ana"}
 class PlaygroundHarness(Harness):
     name = "playground"
     missing: ClassVar[frozenset[Ability]] = frozenset(
-        {Ability.PRIVATE_QUESTIONS, Ability.HISTORY, Ability.CATCH_UP}
+        {
+            Ability.PRIVATE_QUESTIONS,
+            Ability.MESSAGE_MENUS,
+            Ability.HISTORY,
+            Ability.CATCH_UP,
+        }
     )
 
     _running: AbstractAsyncContextManager[Rig]
@@ -111,21 +116,19 @@ class PlaygroundHarness(Harness):
     # --- what people read
 
     def posts(self, message: Message) -> list[str]:
-        return self._notices[message.raw] + self._read(message, message.by)
-
-    def overheard(self, message: Message) -> list[str]:
-        return self._read(message, Person.OTHER)
-
-    def _read(self, message: Message, by: Person) -> list[str]:
-        """What a tab shows of the bot's messages in a conversation."""
-        channel, thread = message.place
-        return [
+        replies = [
             _shown(post)
-            for post in _messages(self._tabs[by]).values()
-            if post["author"] == "parley"
-            and (post["channel"], post["thread"]) == (channel, thread)
-            and post["id"] > message.raw
+            for post in self._bot_posts(message.by)
+            if (post["channel"], post["thread"]) == message.place and post["id"] > message.raw
         ]
+        return self._notices[message.raw] + replies
+
+    def overheard(self) -> list[str]:
+        return [_shown(post) for post in self._bot_posts(Person.OTHER)]
+
+    def _bot_posts(self, by: Person) -> list[dict[str, Any]]:
+        posts = _messages(self._tabs[by]).values()
+        return [post for post in posts if post["author"] == "parley"]
 
     # --- the page's requests
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from bot.media.hosts import parse_extra_hosts
 from bot.platforms.slack.adapter import SlackAdapter
+from bot.platforms.slack.manifest import SUMMARISE_SHORTCUT
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.sink import Timing
 from tests.contract.harness import Ability, Harness, Message, Person
@@ -87,6 +88,12 @@ class SlackHarness(Harness):
         user = self._people[by]
         return Message(by, user.dm, user.say(user.dm, text))
 
+    async def summarize(self, message: Message) -> Message:
+        last = self._general.thread(message.raw["ts"])[-1]
+        user = self._people[Person.ASKER]
+        sent = user.shortcut(self._general, last, SUMMARISE_SHORTCUT)
+        return Message(Person.ASKER, self._general, sent)
+
     async def ask_privately(self, text: str) -> Message:
         sent = self._people[Person.ASKER].slash(self._general, f"ask {text}")
         return Message(Person.ASKER, self._general, sent)
@@ -151,10 +158,10 @@ class SlackHarness(Harness):
         messages = self._bot_messages(message)
         return ["\n".join(filter(None, (shown(m), small_print(m)))) for m in messages]
 
-    def overheard(self, message: Message) -> list[str]:
-        if isinstance(message.raw, Sent):
-            return [shown(m) for m in self._general.messages.values() if self._by_bot(m)]
-        return [] if message.place.kind == "im" else self.posts(message)
+    def overheard(self) -> list[str]:
+        other = self._people[Person.OTHER].id
+        private = [e["text"] for e in self._team.ephemeral if e["user"] == other]
+        return private + [shown(m) for m in self._general.messages.values() if self._by_bot(m)]
 
     def _bot_messages(self, message: Message) -> list[dict[str, Any]]:
         channel: Channel = message.place

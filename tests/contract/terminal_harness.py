@@ -45,6 +45,7 @@ class TerminalHarness(Harness):
             Ability.BUTTONS,
             Ability.PRIVATE_REPLIES,
             Ability.PRIVATE_QUESTIONS,
+            Ability.MESSAGE_MENUS,
             Ability.HISTORY,
             Ability.CATCH_UP,
         }

@@ -10,10 +10,7 @@ async def test_reset_forgets_the_conversation(chat: Harness) -> None:
     first = await chat.ask("The secret is 42.")
     await chat.answer(first, "I see.")
     assert await chat.command("reset", after=first)
-    if Ability.THREADS in chat.missing:
-        await chat.ask("What is the secret?")
-    else:
-        await chat.say(f"{chat.bot} What is the secret?", after=first)
+    await chat.ask_more(first, "What is the secret?")
     request = await chat.request(1)
     assert "42" not in prompt_text(request.messages)
     assert "I see." not in prompt_text(request.messages)
@@ -35,6 +32,19 @@ async def test_a_persona_counts_from_the_next_message_on(chat: Harness) -> None:
     await chat.ask("Who are you now?")
     request = await chat.request(1)
     assert "You are a pirate." in prompt_text(request.messages[:1])
+
+
+async def the_answer_stands_where_the_command_was_typed(chat: Harness) -> None:
+    answer = await chat.command("usage")
+    assert "replies" in answer
+    if Ability.OTHER_PEOPLE not in chat.missing:
+        assert answer in chat.overheard()
+
+
+@needs(Ability.PRIVATE_REPLIES, otherwise=the_answer_stands_where_the_command_was_typed)
+async def test_only_the_asker_reads_an_answer_that_concerns_nobody_else(chat: Harness) -> None:
+    assert "replies" in await chat.command("usage")
+    assert chat.overheard() == []
 
 
 async def the_only_person_is_an_admin(chat: Harness) -> None:

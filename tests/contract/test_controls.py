@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from tests.contract.harness import Ability, Harness, Message, Person, needs
-from tests.support.scripted_engine import Request
+from tests.contract.harness import Ability, Harness, Person, needs
 
 ONLY_THE_ASKER = "Only the person who asked, or an admin, can do that."
 
 
-async def being_answered(chat: Harness) -> tuple[Message, Request]:
-    """A question whose reply has begun, and is seen where replies stream."""
-    question = await chat.ask("Count to a million.")
-    request = await chat.request(0)
-    request.write("One, two, ")
-    request.write("three, ")
-    if Ability.STREAMING not in chat.missing:
-        await chat.until(lambda: "One," in "".join(chat.posts(question)), "the first words")
-    return question, request
-
-
 async def test_the_asker_stops_the_reply_and_keeps_what_there_is(chat: Harness) -> None:
-    question, request = await being_answered(chat)
+    question, request = await chat.being_answered("Count to a million.", "One, two, three, ")
     await chat.stop_reply(question)
     await chat.until(lambda: request.closed, "the end of the request")
     posts = await chat.ended(question)
@@ -28,7 +16,7 @@ async def test_the_asker_stops_the_reply_and_keeps_what_there_is(chat: Harness) 
 
 
 async def the_only_person_may_stop_anything(chat: Harness) -> None:
-    question, request = await being_answered(chat)
+    question, request = await chat.being_answered("Count to a million.", "One, two, three, ")
     await chat.stop_reply(question, by=Person.ADMIN)
     await chat.until(lambda: request.closed, "the end of the request")
     await chat.ended(question)
@@ -38,7 +26,7 @@ async def the_only_person_may_stop_anything(chat: Harness) -> None:
 async def test_somebody_else_is_refused_with_a_sentence_and_the_reply_goes_on(
     chat: Harness,
 ) -> None:
-    question, request = await being_answered(chat)
+    question, request = await chat.being_answered("Count to a million.", "One, two, three, ")
     assert ONLY_THE_ASKER in await chat.stop_reply(question, by=Person.OTHER)
     assert not request.closed
     request.write("four.")
@@ -48,7 +36,7 @@ async def test_somebody_else_is_refused_with_a_sentence_and_the_reply_goes_on(
 
 @needs(Ability.OTHER_PEOPLE, otherwise=the_only_person_may_stop_anything)
 async def test_an_admin_may_stop_anybodys_reply(chat: Harness) -> None:
-    question, request = await being_answered(chat)
+    question, request = await chat.being_answered("Count to a million.", "One, two, three, ")
     await chat.stop_reply(question, by=Person.ADMIN)
     await chat.until(lambda: request.closed, "the end of the request")
     await chat.ended(question)

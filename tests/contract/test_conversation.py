@@ -44,7 +44,7 @@ async def test_a_private_message_is_answered_in_private(chat: Harness) -> None:
     question = await chat.say_in_private("A secret?")
     assert await chat.answer(question, "A secret.") == ["A secret."]
     if Ability.OTHER_PEOPLE not in chat.missing:
-        assert chat.overheard(question) == []
+        assert chat.overheard() == []
 
 
 async def test_a_picture_reaches_the_prompt(chat: Harness) -> None:

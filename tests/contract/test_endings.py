@@ -8,14 +8,12 @@ import re
 import pytest
 
 from bot.core import texts
+from bot.platforms.shared.reply_ending import NO_ANSWER, STOPPED
 from tests.contract.harness import Ability, Harness, needs
 
 
 async def nothing_is_posted_before_the_reply_is_whole(chat: Harness) -> None:
-    question = await chat.ask("Why is the sky blue?")
-    request = await chat.request(0)
-    request.write("Because of ")
-    await chat.until(lambda: request.items.empty(), "the first words")
+    question, request = await chat.being_answered("Why is the sky blue?", "Because of ")
     assert chat.posts(question) == []
     assert await chat.answer_on(question, request, "Rayleigh.") == ["Because of Rayleigh."]
 
@@ -38,6 +36,20 @@ async def test_a_note_stands_below_the_reply(chat: Harness) -> None:
     assert text.index("Once upon a time") < text.index(texts.AT_LENGTH)
 
 
+async def test_an_answer_without_words_is_said_to_be_none(chat: Harness) -> None:
+    question = await chat.ask("Hello?")
+    request = await chat.request(0)
+    request.finish()
+    assert NO_ANSWER in "\n".join(await chat.ended(question))
+
+
+async def test_a_reply_that_was_stopped_says_so(chat: Harness) -> None:
+    question, _ = await chat.being_answered("Count to a million.", "One, two, three, ")
+    await chat.stop_reply(question)
+    text = "\n".join(await chat.ended(question))
+    assert text.index("One, two, three,") < text.rindex(STOPPED)
+
+
 async def test_a_failure_is_one_sentence_with_a_reference(
     chat: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,12 +63,7 @@ async def test_a_failure_is_one_sentence_with_a_reference(
 
 
 async def test_a_crash_in_mid_reply_ends_in_exactly_one_whole_reply(chat: Harness) -> None:
-    question = await chat.ask("Tell me a story.")
-    request = await chat.request(0)
-    request.write("Once upon a ")
-    request.write("time there ")
-    if Ability.STREAMING not in chat.missing:
-        await chat.until(lambda: "Once upon" in "".join(chat.posts(question)), "the first words")
+    question, _ = await chat.being_answered("Tell me a story.", "Once upon a time there ")
     await chat.crash()
     await chat.restart()
     again = await chat.request(0)

@@ -22,6 +22,7 @@ class ToyHarness(Harness):
             Ability.STREAMING,
             Ability.PRIVATE_REPLIES,
             Ability.PRIVATE_QUESTIONS,
+            Ability.MESSAGE_MENUS,
             Ability.HISTORY,
             Ability.CATCH_UP,
         }
@@ -89,8 +90,9 @@ class ToyHarness(Harness):
             and line.id > message.raw.id
         ]
 
-    def overheard(self, message: Message) -> list[str]:
-        return [] if message.raw.room.startswith("@") else self.posts(message)
+    def overheard(self) -> list[str]:
+        lines = [line for line in self._server.lines if line.by == self._server.bot]
+        return [line.text for line in lines if not line.room.startswith("@")]
 
     def _say(self, by: Person, room: str, text: str, picture: bytes | None = None) -> Line:
         admin = by is Person.ADMIN

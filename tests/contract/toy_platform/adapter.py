@@ -16,6 +16,7 @@ from bot.core.records import Turn
 from bot.platforms.base import PlatformError
 from bot.platforms.shared.mentions import Mention, Target, read_mentions
 from bot.platforms.shared.message_splitter import split
+from bot.platforms.shared.reply_ending import reply_ending
 
 PLATFORM = "toy"
 LIMIT = 300  # characters of one post
@@ -133,7 +134,8 @@ class ToyReply:
     async def restart(self) -> None: ...
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        whole = "\n".join(filter(None, (reply.text, *reply.notes, reply.error)))
+        ending = reply_ending(reply)
+        whole = "\n".join(filter(None, (reply.text, ending.marked_error, *ending.notes)))
         posted = [await self._adapter.post(self._room, text) for text in split(whole, LIMIT)]
         return tuple(map(str, posted))
 
