@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches what the tests drive: Chromium and PostgreSQL. Says loudly what it can't get; in CI that fails.
+# Installs Chromium and PostgreSQL for the tests. Reports what it can't install; in CI that is an error.
 set -uo pipefail
 VENV=${VENV:-.venv}
 missing=()
@@ -20,16 +20,16 @@ have_chromium() {
 have_postgres() { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
 if ! have_chromium; then
-  echo "Fetching Chromium for the browser tests ..."
+  echo "Installing Chromium for the browser tests ..."
   apt_install chromium || "$VENV/bin/playwright" install chromium >/dev/null 2>&1
   have_chromium || missing+=("Chromium (browser tests): install the package chromium")
 fi
 if ! have_postgres; then
-  echo "Fetching PostgreSQL for the storage tests ..."
+  echo "Installing PostgreSQL for the storage tests ..."
   apt_install postgresql
   have_postgres || missing+=("PostgreSQL (storage tests): install the package postgresql")
 fi
 
-for what in "${missing[@]}"; do printf 'MISSING: %s; the tests that need it are skipped.\n' "$what" >&2; done
+for what in "${missing[@]}"; do printf 'MISSING: %s. The tests that need it will be skipped.\n' "$what" >&2; done
 if [ "${#missing[@]}" -gt 0 ] && [ "${CI:-}" = true ]; then exit 1; fi
 exit 0
