@@ -65,8 +65,8 @@ class _Run:
             ids = await self._listen(ask, reply)
             if len(reply.token_times) != turn.new_tokens:
                 raise BenchFailed(
-                    f"a reply of {len(reply.token_times)} tokens came where "
-                    f"{turn.new_tokens} were asked for"
+                    f"a reply has {len(reply.token_times)} tokens, "
+                    f"but {turn.new_tokens} were requested"
                 )
             history.append(Message("assistant", (Text("", tuple(ids)),)))
             replies.append(reply)

@@ -40,7 +40,7 @@ def model_that_sees(setup: Setup, workload: str, say: Callable[[str], None]) -> 
         settings = settings.text_config
     source = Path(setup.folder)
     if not source.is_dir():
-        raise BenchFailed(f"PARLEY_MODEL={setup.model} sees no pictures: name a model that does")
+        raise BenchFailed(f"PARLEY_MODEL={setup.model} can't see pictures: use a model that can")
     target = Path(setup.scratch) / f"{source.name}-eyes"
     if not (target / "model.safetensors").is_file():
         say("giving the model a vision tower with random weights ...")
@@ -115,5 +115,7 @@ def _text_weights(folder: Path) -> tuple[dict[str, Any], Any]:
 def _id_of(tokenizer: Any, token: str, otherwise: int | None = None) -> int:
     found = tokenizer.get_vocab().get(token, otherwise)
     if found is None:
-        raise BenchFailed(f"the model's tokenizer has no {token}: name a model that sees")
+        raise BenchFailed(
+            f"the model's tokenizer has no {token}: use a model that can see pictures"
+        )
     return int(found)

@@ -28,7 +28,7 @@ def check(file: Path | None) -> None:
     if file is None:
         return
     if file.suffix.lower() != ".png":
-        raise BenchFailed(f"--plot {file}: the name must end in .png")
+        raise BenchFailed(f"--plot {file}: the file name must end in .png")
     if importlib.util.find_spec("matplotlib") is None:
         raise BenchFailed('--plot needs matplotlib: pip install "parley-bot[bench]"')
 

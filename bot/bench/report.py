@@ -49,7 +49,7 @@ def bench(wanted: Wanted, setup: Callable[[], Setup], say: Say, show: Say) -> di
     plots.check(wanted.plot_file)
     for file in (wanted.json_file, wanted.plot_file):
         if file is not None and not file.absolute().parent.is_dir():
-            raise BenchFailed(f"{file}: there is no folder {file.parent}")
+            raise BenchFailed(f"{file}: the folder {file.parent} doesn't exist")
     ready = setup()
     Path(ready.scratch).mkdir(parents=True, exist_ok=True)
     if wanted.workload == LOSS:
@@ -73,7 +73,7 @@ def plan(wanted: Wanted) -> Plan:
     """The plan that the options ask for. Raises BenchFailed naming the option."""
     _one_of("--workload", wanted.workload, (*WORKLOADS, LOSS))
     if wanted.scale <= 0:
-        raise BenchFailed(f"--scale {wanted.scale}: give a number above 0; 1 is the real thing")
+        raise BenchFailed(f"--scale {wanted.scale}: use a number above 0 (1 is full size)")
     return Plan(
         workload=wanted.workload,
         conversations=_numbers(wanted.conversations or WORKLOADS[wanted.workload].conversations),
@@ -90,7 +90,7 @@ def plan(wanted: Wanted) -> Plan:
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> str:
     if value.strip() not in known:
-        raise BenchFailed(f"{option} {value.strip()!r} is unknown: use {', '.join(known)}")
+        raise BenchFailed(f"{option} {value.strip()!r} is unknown: use one of {', '.join(known)}")
     return value.strip()
 
 
@@ -100,7 +100,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     except ValueError:
         numbers = (0,)
     if min(numbers) < 1:
-        raise BenchFailed(f"--conversations {text!r}: give whole numbers from 1, like 1,4,16")
+        raise BenchFailed(f"--conversations {text!r}: use whole numbers from 1 up, such as 1,4,16")
     return numbers
 
 

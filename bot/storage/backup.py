@@ -31,11 +31,11 @@ def copy_sqlite(source: Path, target: Path) -> None:
             target.unlink(missing_ok=True)
             raise
     except FileExistsError as error:
-        raise DatabaseError(f"{target} exists already: name a new file") from error
+        raise DatabaseError(f"{target} already exists: name a new file") from error
     except OSError as error:
-        raise DatabaseError(f"cannot write {target}: {error.strerror}") from error
+        raise DatabaseError(f"can't write {target}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise DatabaseError(f"cannot copy {source}: {error}") from error
+        raise DatabaseError(f"can't copy {source}: {error}") from error
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -141,7 +141,7 @@ class Database:
         current, head = await self.current(), migrate.head()
         if current != head:
             raise DatabaseError(
-                f"the database is at revision {current or 'none'}, Parley needs {head}: "
+                f"the database is at revision {current or 'none'}, but Parley needs {head}: "
                 "run `parley db upgrade`"
             )
 
@@ -153,7 +153,7 @@ class Database:
         """
         if self._file is None:
             raise DatabaseError(
-                f"only an SQLite file is backed up this way ({SETTING}); for PostgreSQL use pg_dump"
+                f"{SETTING} is not a SQLite file: use pg_dump to back up PostgreSQL"
             )
         await asyncio.to_thread(copy_sqlite, self._file, path)
 
@@ -204,13 +204,12 @@ def _parse(url: str) -> URL:
     except ArgumentError:
         # The text may hold a password: it is not repeated.
         raise DatabaseError(
-            f"{SETTING} is not a database URL; it should look like "
-            "sqlite+aiosqlite:///data/parley.db"
+            f"{SETTING} is not a database URL: use one such as sqlite+aiosqlite:///data/parley.db"
         ) from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise DatabaseError(
-            f"{SETTING} names {parsed.drivername!r}; Parley stores in sqlite+aiosqlite or "
+            f"{SETTING} uses the driver {parsed.drivername!r}: use sqlite+aiosqlite or "
             "postgresql+asyncpg"
         )
     return parsed.set(drivername=driver)
@@ -223,7 +222,7 @@ def _create_private(file: Path) -> None:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise DatabaseError(
-            f"cannot open {file} ({error.strerror}): set {SETTING} to a file that can be written"
+            f"can't open {file} ({error.strerror}): set {SETTING} to a writable file"
         ) from error
 
 
@@ -313,11 +312,9 @@ def _said_in_one_line(display_url: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         reason = _first_line(error.orig)
-        raise DatabaseError(f"cannot use {display_url} ({SETTING}): {reason}") from error
+        raise DatabaseError(f"can't use {display_url} ({SETTING}): {reason}") from error
     except (OSError, SQLAlchemyError) as error:
-        raise DatabaseError(
-            f"cannot use {display_url} ({SETTING}): {_first_line(error)}"
-        ) from error
+        raise DatabaseError(f"can't use {display_url} ({SETTING}): {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -29,7 +29,7 @@ def migrations_folder() -> Path:
     if not (folder / "env.py").is_file():
         raise DatabaseError(
             f"the migrations are missing ({folder}): reinstall Parley, or copy the folder "
-            "`migrations` next to the folder `bot`"
+            "`migrations` next to `bot`"
         )
     return folder
 
@@ -38,7 +38,7 @@ def head() -> str:
     """The newest revision that this Parley knows. Raises DatabaseError if it has none."""
     revision = ScriptDirectory(str(migrations_folder())).get_current_head()
     if revision is None:
-        raise DatabaseError(f"there is no migration in {migrations_folder()}: reinstall Parley")
+        raise DatabaseError(f"no migrations in {migrations_folder()}: reinstall Parley")
     return revision
 
 
@@ -58,8 +58,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     at = current(connection)
     if at is not None and not _knows(config, at):
         raise DatabaseError(
-            f"the database is at revision {at}, which this Parley does not know: it was upgraded "
-            "by a newer one; run that one, or go back to a backup"
+            f"the database is at revision {at}, which this version of Parley doesn't know: "
+            "run the newer version that upgraded it, or restore a backup"
         )
     command.upgrade(config, revision)
 

@@ -27,7 +27,7 @@ def find_server(named: str) -> Path:
         if path.is_dir():
             path = path / _NAME
         if not path.is_file():
-            raise BenchFailed(f"--llama-server {named}: there is no such file")
+            raise BenchFailed(f"--llama-server {named}: no such file")
         return path.resolve()
     if found := shutil.which(_NAME):
         return Path(found).resolve()

@@ -52,11 +52,11 @@ def build_blocks(config: LocalEngineConfig, loaded: LoadedModel) -> tuple[BlockM
     if capacity < min(_SMALLEST_CONTEXT, context):
         least_mib = int(context * layer * (full + share * sliding) / MIB) + 1
         raise ModelLoadError(
-            f"PARLEY_KV_MEMORY_MIB={config.kv_memory_mib} holds {capacity} tokens; "
+            f"PARLEY_KV_MEMORY_MIB={config.kv_memory_mib} holds only {capacity} tokens: "
             f"set at least {least_mib} for a context of {context}"
         )
     if capacity < context:
-        config.say(f"the context is cut to {capacity} tokens by the memory for keys and values")
+        config.say(f"the KV cache holds only {capacity} tokens, so the context is limited to that")
     return manager, min(context, capacity)
 
 

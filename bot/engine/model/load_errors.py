@@ -1,4 +1,4 @@
-"""What went wrong while loading, in one line that names the setting and the fix."""
+"""Loading errors as one line that names the setting and the fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bot.engine.api import ModelLoadError
 
 @contextmanager
 def explained(model: str, source: str, token: str | None) -> Iterator[None]:
-    """Turn what loading raises into one line that says what to do."""
+    """Turn any exception of loading into a ModelLoadError. Its text is one line with the fix."""
     try:
         yield
     except ModelLoadError:
@@ -34,54 +34,54 @@ def explained(model: str, source: str, token: str | None) -> Iterator[None]:
 
 def _explain(model: str, source: str, token: str | None, error: Exception) -> ModelLoadError:
     chain = _chain(error)
-    what = f"PARLEY_MODEL={model}"
+    setting = f"PARLEY_MODEL={model}"
     if any(isinstance(e, GatedRepoError) for e in chain) or "gated repo" in str(error).lower():
-        fix = "and HF_TOKEN's account has not accepted them" if token else "and HF_TOKEN is not set"
+        cause = "HF_TOKEN's account hasn't accepted them" if token else "HF_TOKEN is not set"
         return ModelLoadError(
-            f"{what} needs its terms accepted, {fix}: accept them at https://huggingface.co/"
-            f"{source}, make a token at https://huggingface.co/settings/tokens, set HF_TOKEN"
+            f"{setting} requires its terms to be accepted, and {cause}: accept them at "
+            f"https://huggingface.co/{source}, create a token at "
+            "https://huggingface.co/settings/tokens and set HF_TOKEN"
         )
     if any(isinstance(e, RepositoryNotFoundError | HFValidationError) for e in chain):
         return ModelLoadError(
-            f"{what} is neither a folder nor a model on the Hub; check the spelling, or set "
-            "HF_TOKEN if it is private"
+            f"{setting} is neither a folder nor a model on Hugging Face: check the spelling, or "
+            "set HF_TOKEN if it is private"
         )
     offline = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError)
     if any(isinstance(e, HfHubHTTPError) for e in chain):
-        return ModelLoadError(f"{what}: the Hub answered: {first_line(error)}")
-    network = ("httpx", "httpcore", "requests", "urllib3")  # whichever the Hub's client uses
+        return ModelLoadError(f"{setting}: Hugging Face reports: {first_line(error)}")
+    network = ("httpx", "httpcore", "requests", "urllib3")  # whichever huggingface_hub uses
     if any(isinstance(e, offline) or type(e).__module__.startswith(network) for e in chain):
         return ModelLoadError(
-            f"{what}: the Hub can't be reached and the model is not in the cache; go online, name "
-            "a folder, or use PARLEY_MODEL=demo"
+            f"{setting} is not downloaded, and Hugging Face can't be reached: connect to the "
+            "internet, use a local folder, or set PARLEY_MODEL=demo"
         )
     if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
-        return no_memory(model, "the memory ran out while loading")
+        return no_memory(model, "memory ran out while loading")
     if isinstance(error, OSError) and Path(source).is_dir():
         return ModelLoadError(
-            f"{what}: a file is missing or unreadable in {source}: {first_line(error)}; copy the "
-            "whole folder again"
+            f"{setting}: a file in {source} is missing or unreadable ({first_line(error)}): copy "
+            "the whole folder again"
         )
-    return ModelLoadError(f"{what} can't be loaded: {first_line(error)}")
+    return ModelLoadError(f"{setting} can't be loaded: {first_line(error)}")
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return chain
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
 
 
-def no_memory(model: str, why: str) -> ModelLoadError:
+def no_memory(model: str, reason: str) -> ModelLoadError:
     """The error for a model that is too big."""
     return ModelLoadError(
-        f"PARLEY_MODEL={model} does not fit: {why}; choose a smaller model, set "
+        f"PARLEY_MODEL={model} doesn't fit in memory ({reason}): use a smaller model, "
         "PARLEY_DTYPE=bfloat16, or PARLEY_TEXT_ONLY=true to leave out the vision tower"
     )

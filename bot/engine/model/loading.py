@@ -174,12 +174,12 @@ def _locate(config: LocalEngineConfig) -> str:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelLoadError(
-                f"PARLEY_MODEL={config.model}: the folder has no config.json; name the folder that "
+                f"PARLEY_MODEL={config.model}: the folder has no config.json: use one that "
                 "`save_pretrained` wrote"
             )
         return str(path)
     if config.model.startswith(("/", "./", "../", "~")) or config.model.count("/") > 1:
-        raise ModelLoadError(f"PARLEY_MODEL={config.model}: there is no such folder")
+        raise ModelLoadError(f"PARLEY_MODEL={config.model}: no such folder")
     return config.model
 
 
@@ -191,12 +191,12 @@ def find_device(config: LocalEngineConfig) -> torch.device:
         device = torch.device(config.device)
     except RuntimeError as error:
         raise ModelLoadError(
-            f"PARLEY_DEVICE={config.device} is no device; use auto, cpu, cuda or cuda:1"
+            f"PARLEY_DEVICE={config.device} is not a device: use auto, cpu, cuda or cuda:1"
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelLoadError(
-            f"PARLEY_DEVICE={config.device}: PyTorch sees {torch.cuda.device_count()} CUDA devices;"
-            " use cpu or install a CUDA build of torch"
+            f"PARLEY_DEVICE={config.device}: PyTorch sees {torch.cuda.device_count()} CUDA devices:"
+            " use cpu, or install a CUDA build of torch"
         )
     return device
 
@@ -222,7 +222,7 @@ def _compute_dtype(config: LocalEngineConfig, device: torch.device) -> torch.dty
     if config.dtype != "auto":
         if config.dtype not in _DTYPES:
             raise ModelLoadError(
-                f"PARLEY_DTYPE={config.dtype} is unknown; use auto, {', '.join(_DTYPES)}"
+                f"PARLEY_DTYPE={config.dtype} is unknown: use auto, {', '.join(_DTYPES)}"
             )
         return _DTYPES[config.dtype]
     if device.type == "cuda":
@@ -249,8 +249,8 @@ def quickest_on_cpu() -> torch.dtype:
 def _check_family(config: LocalEngineConfig, settings: Any) -> None:
     if settings.model_type not in ("gemma3", "gemma3_text"):
         raise ModelLoadError(
-            f"PARLEY_MODEL={config.model} is a {settings.model_type} model, not a Gemma 3; "
-            "use for example google/gemma-3-4b-it"
+            f"PARLEY_MODEL={config.model} is a {settings.model_type} model, not Gemma 3: "
+            "use, for example, google/gemma-3-4b-it"
         )
 
 
@@ -261,8 +261,8 @@ def _check_instructed(config: LocalEngineConfig, source: str, tokenizer: Any) ->
         return
     better = (config.model.removesuffix("-pt")) + "-it"
     raise ModelLoadError(
-        f"PARLEY_MODEL={config.model} is a pre-trained checkpoint and can't hold a chat; use the "
-        f"instruction-tuned {better} (or set PARLEY_ALLOW_PRETRAINED=true to run it all the same)"
+        f"PARLEY_MODEL={config.model} is a pretrained checkpoint, not tuned for chat: use the "
+        f"instruction-tuned {better} (or set PARLEY_ALLOW_PRETRAINED=true to run it anyway)"
     )
 
 
@@ -281,7 +281,7 @@ def _check_memory(
         free = psutil.virtual_memory().available
     if needed > free:
         raise no_memory(
-            config.model, f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+            config.model, f"it needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB is free"
         )
 
 
@@ -314,7 +314,7 @@ def _load_weights(
         name = sorted(report["missing_keys"])[0]
         raise ModelLoadError(
             f"PARLEY_MODEL={config.model}: the checkpoint lacks {len(report['missing_keys'])} "
-            f"weights ({name}, ...); download it again"
+            f"weights ({name}, ...): download it again"
         )
     return model.eval().requires_grad_(False)
 

@@ -64,5 +64,5 @@ def test_a_text_only_model_of_the_hub_is_refused(
     known = AutoConfig.from_pretrained(setup.folder)
     monkeypatch.setattr(AutoConfig, "from_pretrained", lambda _: known)
     hub = replace(setup, folder="google/gemma-3-1b-it", model="google/gemma-3-1b-it")
-    with pytest.raises(BenchFailed, match="sees no pictures"):
+    with pytest.raises(BenchFailed, match="can't see pictures"):
         eyes.model_that_sees(hub, "images", print)

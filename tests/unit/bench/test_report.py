@@ -19,12 +19,15 @@ def never() -> Any:
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        (Wanted("marathon"), "--workload 'marathon' is unknown: use steady, chat, turns"),
+        (Wanted("marathon"), "--workload 'marathon' is unknown: use one of steady, chat, turns"),
         (Wanted("steady", "1,x"), "--conversations '1,x'"),
         (Wanted("steady", "0"), "--conversations '0'"),
-        (Wanted("steady", peers="vllm"), "--peers 'vllm' is unknown: use generate"),
+        (Wanted("steady", peers="vllm"), "--peers 'vllm' is unknown: use one of generate"),
         (Wanted("steady", scale=0), "--scale 0"),
-        (Wanted("steady", json_file=Path("/no/such/folder/x.json")), "there is no folder"),
+        (
+            Wanted("steady", json_file=Path("/no/such/folder/x.json")),
+            "/no/such/folder doesn't exist",
+        ),
         (Wanted("steady", plot_file=Path("x.svg")), "must end in .png"),
     ],
 )

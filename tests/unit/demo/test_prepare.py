@@ -93,7 +93,7 @@ def test_no_space_is_said_before_anything_is_written(
     tmp_path: Path, adapter: Path, builds: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 5 * 10**8))
-    with pytest.raises(prepare.DemoModelError, match=r"1\.7 GB.*0\.5 GB are free"):
+    with pytest.raises(prepare.DemoModelError, match=r"1\.7 GB.*0\.5 GB is free"):
         prepare.ensure_demo_model(tmp_path / "cache", adapter=adapter)
     assert builds == []
 

@@ -119,13 +119,13 @@ def test_folder_without_config(tmp_path: Path) -> None:
 
 def test_not_a_gemma_3(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    assert "gpt2 model, not a Gemma 3" in line(config(tmp_path))
+    assert "gpt2 model, not Gemma 3" in line(config(tmp_path))
 
 
 def test_missing_weights(blind: Path, tmp_path: Path) -> None:
     folder = copy(blind, tmp_path / "m")
     (folder / "model.safetensors").unlink()
-    assert "a file is missing" in line(config(folder))
+    assert "is missing or unreadable" in line(config(folder))
 
 
 def test_incomplete_weights(blind: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_not_enough_memory(blind: Path, monkeypatch: pytest.MonkeyPatch) -> None
         available = 1000
 
     monkeypatch.setattr(psutil, "virtual_memory", Little)
-    assert "does not fit: needs" in line(config(blind))
+    assert "doesn't fit in memory (it needs" in line(config(blind))
 
 
 def response(status: int) -> Any:
@@ -182,7 +182,7 @@ def fail(error: Exception, token: str | None, wrapped: bool) -> None:
     ("error", "token", "says"),
     [
         (errors.GatedRepoError("gated", response=response(401)), None, "HF_TOKEN is not set"),
-        (errors.GatedRepoError("gated", response=response(403)), "hf_x", "has not accepted"),
+        (errors.GatedRepoError("gated", response=response(403)), "hf_x", "hasn't accepted"),
         (
             errors.GatedRepoError("gated", response=response(403)),
             "hf_x",
@@ -197,9 +197,9 @@ def fail(error: Exception, token: str | None, wrapped: bool) -> None:
         (errors.LocalEntryNotFoundError("offline"), None, "can't be reached"),
         (errors.OfflineModeIsEnabled("offline"), None, "can't be reached"),
         (httpx.ConnectError("no route"), None, "can't be reached"),
-        (MemoryError(), None, "does not fit"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), None, "does not fit"),
-        (torch.OutOfMemoryError("CUDA out of memory"), None, "does not fit"),
+        (MemoryError(), None, "doesn't fit"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), None, "doesn't fit"),
+        (torch.OutOfMemoryError("CUDA out of memory"), None, "doesn't fit"),
         (ValueError("odd\nsecond line"), None, "can't be loaded: odd"),
     ],
 )
