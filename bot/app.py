@@ -29,7 +29,7 @@ from bot.engine.text.pan_and_scan import PanAndScan
 from bot.media.limits import FileLimits
 from bot.media.reader import MediaReader
 from bot.ops import doctor, health
-from bot.platforms.base import Adapter, CanPause, Checker, HasRoutes
+from bot.platforms.base import Adapter, CanPause, Checker, Finding, HasRoutes
 from bot.platforms.playground.adapter import PlaygroundAdapter
 from bot.platforms.terminal.adapter import TerminalAdapter
 from bot.storage.database import Database
@@ -166,7 +166,14 @@ async def run_platforms(settings: Settings) -> None:
 
 def checkers() -> tuple[Checker, ...]:
     """What `parley doctor` runs. An unconfigured platform has nothing to check."""
-    return (doctor.check_machine, *(platform.load_checker() for platform in PLATFORMS))
+    platforms = (platform.load_checker() for platform in PLATFORMS)
+    return (doctor.check_machine, _check_engine, *platforms)
+
+
+async def _check_engine(settings: Settings) -> AsyncIterator[Finding]:
+    from bot.ops.engine_checks import check_backend
+
+    yield await asyncio.to_thread(check_backend, engine_config(settings))
 
 
 async def _start_platforms(app: App, adapters: Sequence[Adapter]) -> None:

@@ -30,7 +30,7 @@ from bot.engine.batcher import LocalEngine
 from bot.engine.cpu import backends, int8_linear
 from bot.engine.model.loading import LocalEngineConfig
 from bot.engine.model.runner import ModelRunner
-from tests.support import models
+from tests.support import models, toy_backend
 from tests.support.engine import PICTURES
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=24)
@@ -108,6 +108,19 @@ async def test_replies_together_are_generates_alone(engine: LocalEngine) -> None
     assert engine._running.vision.passes == 2
 
 
+async def test_a_backend_is_one_file_and_one_registration(seeing_folder: Path) -> None:
+    """A toy with a block size of its own serves text and pictures."""
+    with toy_backend.registered():
+        engine = LocalEngine(config(seeing_folder, ignore_eos=True))
+        await engine.start()
+    try:
+        assert engine.info.backend == "toy"
+        assert engine._running.worker.scheduler.blocks.block_size == toy_backend.BLOCK_SIZE
+        await test_replies_together_are_generates_alone(engine)
+    finally:
+        await engine.stop()
+
+
 def _open(image: Image) -> Any:
     import io
 
@@ -120,6 +133,7 @@ async def test_usage_and_info(engine: LocalEngine) -> None:
     info = engine.info
     assert (info.sees_images, info.image_tokens, info.max_context) == (True, 4, 512)
     assert (info.device, info.dtype) == ("cpu", "float32")
+    assert (info.backend, info.rejected_backends) == ("sdpa", ())
     _, ids, finish = said(await items(engine, "hello"))
     assert finish.reason == "length"
     assert finish.usage.generated_tokens == len(ids) == 24

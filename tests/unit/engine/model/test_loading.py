@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from huggingface_hub import errors
 
 from bot.engine.api import ModelLoadError
+from bot.engine.cpu import backends, int8_linear
 from bot.engine.model import loading
 from bot.engine.model.kv_memory import build_blocks
 from bot.engine.model.load_errors import explained
@@ -106,6 +108,21 @@ def test_progress_is_told(blind: Path) -> None:
     told: list[str] = []
     load_model(config(blind, progress=told.append))
     assert any("loading" in t for t in told)
+
+
+def test_a_slower_backend_than_expected_is_a_warning_and_in_the_info(
+    blind: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backends, "load_kernels", lambda: (None, "numba is not installed"))
+    monkeypatch.setattr(int8_linear, "works", lambda: False)
+    with caplog.at_level(logging.WARNING, "bot.engine"):
+        loaded = load_model(config(blind, quantize="int8"))
+    info = loaded.info(512)
+    assert (info.backend, info.dtype) == ("sdpa", "float32")
+    assert info.rejected_backends[0] == "int16: numba is not installed"
+    said = [record.getMessage() for record in caplog.records]
+    assert "backend sdpa serves instead of the faster int16: numba is not installed" in said
+    assert len(said) == len(info.rejected_backends) == 2
 
 
 def test_no_such_folder() -> None:
