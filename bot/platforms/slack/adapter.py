@@ -28,14 +28,13 @@ from bot.platforms.slack.files import Files
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.http import HttpEndpoints
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalise import PLATFORM, Normaliser, find_root
+from bot.platforms.slack.normalize import PLATFORM, DmRoots, Normalizer, is_dm_channel
 from bot.platforms.slack.oauth import install_flow
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.posting import Place
 from bot.platforms.slack.private_questions import Private
 from bot.platforms.slack.private_replies import Asks, is_private
 from bot.platforms.slack.recovery import find_posted, may_be_begun
-from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.sink import SlackReply
 from bot.platforms.slack.socket import BACKOFF_AT_MOST_S, REFUSED, Sockets
 from bot.platforms.slack.stream import Recipient
@@ -67,7 +66,7 @@ class SlackAdapter:
         self._installations = installations
         self._states = states
         self._endpoints = HttpEndpoints()
-        self._roots = Roots()
+        self._roots = DmRoots()
         self._since = time.time()
         self._asks = Asks()
         self._replies: weakref.WeakSet[SlackReply] = weakref.WeakSet()
@@ -170,22 +169,20 @@ class SlackAdapter:
     async def _place(self, team: Team, turn: Turn) -> Place:
         channel, thread = turn.key.channel, turn.key.thread
         last = turn.question_id
-        if not thread and channel.startswith("D") and last:
-            thread = self._roots.find(team.id, channel, last) or await find_root(
-                team, channel, last
-            )
+        if not thread and is_dm_channel(channel) and last:
+            thread = await self._roots.find(team, channel, last)
         return Place(channel, thread)
 
     def _build(self, teams: Teams) -> AsyncApp:
         names, handle = self._names, self._handle
-        normaliser = Normaliser(names, self._files)
+        normalizer = Normalizer(names, self._files)
         home = Home(self._queries, names)
-        private = Private(self._asks, normaliser, handle)
+        private = Private(self._asks, normalizer, handle)
         commands = Commands(names, self._queries, private, handle)
         self._events = Events(
             teams,
             names,
-            normaliser,
+            normalizer,
             Assistant(self._queries, names),
             home,
             self._roots,

@@ -15,7 +15,7 @@ from bot.core.safe_names import one_line
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalise import PLATFORM
+from bot.platforms.slack.normalize import PLATFORM
 from bot.platforms.slack.teams import PROMPTS, TITLE, Team
 
 logger = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from bot.platforms.slack.manifest import COMMAND
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, persona_modal
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalise import PLATFORM, is_dm
+from bot.platforms.slack.normalize import PLATFORM, is_dm
 from bot.platforms.slack.posting import SHAPES
 from bot.platforms.slack.private_questions import Private
 from bot.platforms.slack.private_replies import respond
 from bot.platforms.slack.settings_modal import settings_modal
 from bot.platforms.slack.teams import Team
-from bot.platforms.slack.text import Readers, read
+from bot.platforms.slack.text import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ class Commands:
 
     async def run(self, team: Team, body: dict[str, Any], ack: Ack) -> None:
         """Acknowledge and run one slash command."""
-        text = await self._text(team, str(body.get("text") or ""))
+        text = await read_text(
+            str(body.get("text") or ""), self._names.lookup(team), team.bot_user_id
+        )
         word, _, rest = text.partition(" ")
         if word.lower() == "ask" and rest.strip():
             await ack(text=THINKING, response_type="ephemeral")
@@ -138,15 +140,6 @@ class Commands:
         shape = SHAPES[1]
         for chunk in shape.chunks(text)[:4]:
             await respond(team.api.session, url, to_mrkdwn(chunk))
-
-    async def _text(self, team: Team, text: str) -> str:
-        async def person(user_id: str) -> str:
-            return await self._names.person(team, user_id)
-
-        async def channel(channel_id: str) -> str:
-            return await self._names.channel(team, channel_id)
-
-        return await read(text, Readers(person, channel), team.bot_user_id)
 
 
 async def _open(team: Team, trigger_id: str, view: dict[str, Any]) -> str:

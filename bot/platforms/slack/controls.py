@@ -23,7 +23,7 @@ from bot.platforms.slack.manifest import ASK_SHORTCUT, COMMAND, SUMMARISE_SHORTC
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalise import PLATFORM, is_dm
+from bot.platforms.slack.normalize import PLATFORM, is_dm
 from bot.platforms.slack.private_questions import Private
 from bot.platforms.slack.private_replies import respond, tell
 from bot.platforms.slack.settings_modal import SETTINGS, settings_args

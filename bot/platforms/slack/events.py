@@ -12,17 +12,17 @@ from typing import Any
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
-from bot.core.events import Author, MessageEdited, MessageReceived
+from bot.core.commands import parsing
+from bot.core.events import MessageDeleted, MessageReceived
 from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalise import Event, Normaliser, root_of
+from bot.platforms.slack.normalize import DmRoots, Event, Normalizer, root_of
 from bot.platforms.slack.posting import Place, Poster, no_foot
 from bot.platforms.slack.private_replies import tell
-from bot.platforms.slack.roots import Roots
 from bot.platforms.slack.teams import Team, Teams
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ class Events:
         self,
         teams: Teams,
         names: Names,
-        normaliser: Normaliser,
+        normalizer: Normalizer,
         assistant: Assistant,
         home: Home,
-        roots: Roots,
+        roots: DmRoots,
         handle: InboundHandler,
     ) -> None:
         self._teams = teams
         self._names = names
-        self._normaliser = normaliser
+        self._normalizer = normalizer
         self._assistant = assistant
         self._home = home
         self._roots = roots
@@ -118,18 +118,19 @@ class Events:
             await self._changed(team, event)
             return
         if subtype == "message_deleted":
-            deleted = self._normaliser.deleted(team, event)
+            deleted = self._normalizer.deleted(team, event)
             if deleted is not None:
                 await self._handle(deleted)
             return
-        message = await self._normaliser.received(team, event)
+        message = await self._normalizer.received(team, event)
         if message is None or message.author.is_self:
             return
         await self._received(team, event, message)
 
     async def _received(self, team: Team, event: Event, message: MessageReceived) -> None:
-        message = await self._prepared(team, event, message)
+        message = await self._with_rights(team, message)
         root = root_of(event)
+        self._roots.remember(team, message, root)
         answer = await self._handle(message)
         if answer is not None:
             await self._answer(team, message, root, answer)
@@ -137,28 +138,25 @@ class Events:
             await self._assistant.entitle_once(team, message, root)
 
     async def _changed(self, team: Team, event: Event) -> None:
-        edited = await self._normaliser.edited(team, event)
+        edited = await self._normalizer.edited(team, event)
         if edited is None:
             return
-        message = edited.as_new if isinstance(edited, MessageEdited) else None
-        if isinstance(edited, MessageEdited) and message is not None:
-            message = await self._prepared(team, event["message"], message)
-            edited = replace(edited, as_new=message)
-        answer = await self._handle(edited)
-        if answer is not None and message is not None:
-            await self._answer(team, message, root_of(event["message"]), answer)
+        if isinstance(edited, MessageDeleted) or edited.as_new is None:
+            await self._handle(edited)
+            return
+        message = await self._with_rights(team, edited.as_new)
+        root = root_of(event["message"])
+        self._roots.remember(team, message, root)
+        answer = await self._handle(replace(edited, as_new=message))
+        if answer is not None:
+            await self._answer(team, message, root, answer)
 
-    async def _prepared(
-        self, team: Team, event: Event, message: MessageReceived
-    ) -> MessageReceived:
-        """A message with what the core and the reply need to know of its author and its thread."""
-        root = root_of(event)
-        if message.is_dm and root != message.id:
-            self._roots.remember(team.id, message.key.channel, message.id, root)
-        if not message.text.lstrip().startswith(("!", "/")):
+    async def _with_rights(self, team: Team, message: MessageReceived) -> MessageReceived:
+        """A typed command with its author's rights as they are now; other messages as they are."""
+        if not message.text.lstrip().startswith(parsing.PREFIXES):
             return message
         author = await self._names.author(team, message.author.id, fresh=True)
-        return _by(message, author)
+        return replace(message, author=replace(message.author, is_admin=author.is_admin))
 
     async def _answer(
         self, team: Team, message: MessageReceived, root: str, answer: CommandReply
@@ -195,12 +193,6 @@ def said_once(team_id: str, event: Event) -> str:
     if event.get("subtype") in ("message_changed", "message_deleted"):
         return ""
     return f"{team_id}/{event.get('channel')}/{event['ts']}"
-
-
-def _by(message: MessageReceived, author: Author) -> MessageReceived:
-    """The message with its author's rights as they are now."""
-    kept = replace(message.author, is_admin=author.is_admin)
-    return replace(message, author=kept)
 
 
 def _bot_token(event: Event) -> bool:

@@ -22,7 +22,7 @@ from bot.core.scoped_settings import described
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.blocks import Block, actions, button, section
 from bot.platforms.slack.names import Channel, Names
-from bot.platforms.slack.normalise import PLATFORM
+from bot.platforms.slack.normalize import PLATFORM
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import escape
 

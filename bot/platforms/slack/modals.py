@@ -10,7 +10,7 @@ from typing import Any
 from bot.core.events import ThreadKey
 from bot.core.records import ResolvedPersona
 from bot.platforms.slack.blocks import Block
-from bot.platforms.slack.normalise import PLATFORM
+from bot.platforms.slack.normalize import PLATFORM
 from bot.platforms.slack.text import escape
 
 PERSONA, ASK = "parley_persona_modal", "parley_ask_modal"

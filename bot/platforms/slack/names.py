@@ -16,11 +16,13 @@ from bot.core.events import Author
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.teams import Team
+from bot.platforms.slack.text import NameLookup
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BOT_NAME = "Parley"  # where Slack doesn't say what the bot is called
 KEPT_S = 3600.0
 MISSING_KEPT_S = 60.0
 ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
@@ -142,6 +144,18 @@ class Names:
                 return await self._channels.get(team, channel_id)
         except (*DOWN, SlackApiError):
             return Channel(channel_id, channel_id)
+
+    def lookup(self, team: Team) -> NameLookup:
+        """The names of a workspace, for `text.resolve`."""
+
+        async def person(user_id: str) -> str:
+            name = await self.person(team, user_id)
+            return BOT_NAME if name == user_id == team.bot_user_id else name
+
+        async def channel(channel_id: str) -> str:
+            return await self.channel(team, channel_id)
+
+        return NameLookup(person, channel)
 
     async def shared_with(self, team: Team, user_id: str) -> frozenset[str]:
         """The ids of what is not public and has both this person and the app in it; empty where

@@ -15,7 +15,7 @@ from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
 from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, ask_modal
-from bot.platforms.slack.normalise import PLATFORM, Event, Normaliser, root_of
+from bot.platforms.slack.normalize import PLATFORM, Event, Normalizer, root_of
 from bot.platforms.slack.private_replies import Asks, respond
 from bot.platforms.slack.teams import Team
 
@@ -29,9 +29,9 @@ _MAX_MESSAGES = 1_000
 class Private:
     """Asks the core on behalf of one person; `asks` brings the answer to them."""
 
-    def __init__(self, asks: Asks, normaliser: Normaliser, handle: InboundHandler) -> None:
+    def __init__(self, asks: Asks, normalizer: Normalizer, handle: InboundHandler) -> None:
         self._asks = asks
-        self._normaliser = normaliser
+        self._normalizer = normalizer
         self._handle = handle
         # Messages asked about: they may be in channels that the app is not in.
         self._messages: RecentDict[tuple[str, str, str], Event] = RecentDict(_MAX_MESSAGES)
@@ -76,7 +76,7 @@ class Private:
             response_url=str(body.get("response_url") or ""),
             message_ts=ts,
         )
-        excerpt = await self._normaliser.text(team, message)
+        excerpt = await self._normalizer.text(team, message)
         await team.api.call(
             "views.open", trigger_id=body["trigger_id"], view=ask_modal(excerpt, metadata)
         )
@@ -90,7 +90,7 @@ class Private:
         past = None
         if message is not None:
             whole = {"channel": metadata.channel, **message}
-            past = await self._normaliser.past(team, whole)
+            past = await self._normalizer.past(team, whole)
         if past is None:
             await respond(team.api.session, metadata.response_url, GONE)
             return
@@ -102,7 +102,7 @@ class Private:
         message, channel = body["message"], str(body["channel"]["id"])
         response_url = str(body.get("response_url") or "")
         try:
-            past = await self._normaliser.thread(team, channel, root_of(message))
+            past = await self._normalizer.thread(team, channel, root_of(message))
         except (SlackApiError, *DOWN) as error:
             logger.info("a thread to summarise: %s", error_code(error) or type(error).__name__)
             await respond(team.api.session, response_url, CANT_READ)
