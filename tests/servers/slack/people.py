@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.servers.slack.composing import rich_text
 from tests.servers.slack.delivery import Sent
 from tests.servers.slack.server import SlackServer
 from tests.servers.slack.world import Channel, StoredFile, Team, buttons, new_id, new_ts
@@ -49,6 +50,7 @@ class Person:
             "user": self.id,
             "team": self.team.id,
             "text": text,
+            **({"blocks": blocks} if (blocks := rich_text(text)) else {}),
             **more,
         }
         if thread:
@@ -70,7 +72,7 @@ class Person:
         previous = dict(message)
         message["text"] = text
         message["edited"] = {"user": self.id, "ts": new_ts()}
-        message.pop("blocks", None)
+        message["blocks"] = rich_text(text)
         self.server.changes(self.team, channel, message, previous)
 
     def delete(self, channel: Channel, message: Message) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.servers.slack.rig import Rig, slack_rig
 from tests.servers.slack.world import buttons, new_ts, shown, small_print
 from tests.servers.waiting import until
@@ -35,6 +37,36 @@ async def test_app_mention_and_message_are_one_question(rig: Rig) -> None:
     assert sorted(kinds) == ["app_mention", "message"]
     assert len(rig.engine.requests) == 1
     assert len(rig.bots(rig.general)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("{bot} what is a qubit?", "what is a qubit?"),
+        ("what can {bot} do?", "what can @Parley do?"),
+        ("is Claude better than {bot}!", "is Claude better than @Parley!"),
+        ("what is this? {bot}", "what is this?"),
+        ("&gt; a qubit\n{bot} what is that?", "> a qubit\nwhat is that?"),
+    ],
+)
+async def test_a_mention_stays_where_the_sentence_needs_it(rig: Rig, text: str, asked: str) -> None:
+    rig.ana.say(rig.general, text.format(bot=f"<@{rig.team.bot_user}>"))
+    request = await rig.asked(0)
+    assert request.asked.endswith(asked)
+    request.finish()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["`{bot}` calls it", "```\n{bot} hello\n```", "&gt; {bot} what is a qubit?\nthat was asked"],
+    ids=["code", "code block", "quote"],
+)
+async def test_a_mention_in_code_or_a_quote_is_not_for_the_bot(rig: Rig, text: str) -> None:
+    rig.ana.say(rig.general, text.format(bot=f"<@{rig.team.bot_user}>"))
+    await rig.slack.delivery.settled()
+    question = rig.ana.mention(rig.general, "hello")
+    await rig.exchange(rig.general, question, "hi")
+    assert len(rig.engine.requests) == 1
 
 
 async def test_whatever_is_delivered_again_is_answered_once(rig: Rig) -> None:
