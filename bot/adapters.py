@@ -46,7 +46,7 @@ def build_adapters(parts: AdapterParts, platforms: Sequence[Platform]) -> list[A
 
 def _discord(parts: AdapterParts) -> Adapter:
     from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
-    from bot.storage.discord import DiscordAsks
+    from bot.storage.discord import DiscordInteractions
 
     settings = parts.settings
     assert settings.discord_token is not None
@@ -59,7 +59,7 @@ def _discord(parts: AdapterParts) -> Adapter:
         max_file_bytes=int(settings.max_image_mib * MIB),
         extra_hosts=parse_extra_hosts(settings.extra_media_hosts),
     )
-    return DiscordAdapter(parts.handle, parts.queries, options, DiscordAsks(parts.database))
+    return DiscordAdapter(parts.handle, parts.queries, options, DiscordInteractions(parts.database))
 
 
 def _discord_checker() -> Checker:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class SavedAsk:
+class SavedInteraction:
     """An interaction through which a question is answered, for fifteen minutes.
 
-    `asking`: the id of the question, as the core stores it. `pressed`: the message under which a
-    button was pressed, if that is how it came about. `private`: only the asker sees the answer.
-    `token`: lets its holder answer; it is a secret while it lives.
+    `question_id` is the question's id in the core. `pressed` is the message whose button was
+    pressed, if the interaction came from one. `private`: only the asker sees the answer.
+    `token` lets its holder answer, and is a secret for those fifteen minutes.
     """
 
-    asking: str
+    question_id: str
     interaction: int
-    application: int
-    channel: int
-    at: datetime
-    private: bool
-    pressed: int | None
-    token: str
-
-    def __repr__(self) -> str:
-        return f"SavedAsk(asking={self.asking!r}, interaction={self.interaction})"
+    application: int = field(repr=False)
+    channel: int = field(repr=False)
+    at: datetime = field(repr=False)
+    private: bool = field(repr=False)
+    pressed: int | None = field(repr=False)
+    token: str = field(repr=False)

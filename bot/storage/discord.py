@@ -8,21 +8,21 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from bot.records.discord import SavedAsk
+from bot.records.discord import SavedInteraction
 from bot.storage import rows
 from bot.storage.database import Database
 from bot.storage.models import Base
 
-_NAMES = [field.name for field in fields(SavedAsk)]
+_FIELDS = [field.name for field in fields(SavedInteraction)]
 
 
-class DiscordAskRow(Base):
-    """See SavedAsk. A token is worth nothing after fifteen minutes."""
+class DiscordInteractionRow(Base):
+    """See SavedInteraction. A token is worth nothing after fifteen minutes."""
 
     __tablename__ = "discord_asks"
     __table_args__ = (Index(None, "at"),)
 
-    asking: Mapped[str] = mapped_column(primary_key=True)
+    question_id: Mapped[str] = mapped_column("asking", primary_key=True)
     interaction: Mapped[int] = mapped_column(BigInteger)
     application: Mapped[int] = mapped_column(BigInteger)
     channel: Mapped[int] = mapped_column(BigInteger)
@@ -32,27 +32,29 @@ class DiscordAskRow(Base):
     token: Mapped[str]
 
 
-class DiscordAsks:
-    """`bot.platforms.discord.ports.AskStore` on SQLAlchemy."""
+class DiscordInteractions:
+    """`bot.platforms.discord.ports.InteractionStore` on SQLAlchemy."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def save(self, ask: SavedAsk, *, forget_before: datetime) -> None:
-        """Keep an interaction, instead of the question's last one; delete those of before then."""
-        values = asdict(ask)
-        newer = {name: value for name, value in values.items() if name != "asking"}
+    async def save(self, interaction: SavedInteraction, *, delete_before: datetime) -> None:
+        values = asdict(interaction)
+        newer = {name: value for name, value in values.items() if name != "question_id"}
+        row = DiscordInteractionRow
         async with self._database.write() as session:
-            await session.execute(delete(DiscordAskRow).where(DiscordAskRow.at < forget_before))
+            await session.execute(delete(row).where(row.at < delete_before))
             await session.execute(
-                rows.upsert(session, DiscordAskRow, **values).on_conflict_do_update(
-                    index_elements=[DiscordAskRow.asking], set_=newer
+                rows.upsert(session, row, **values).on_conflict_do_update(
+                    index_elements=[row.question_id], set_=newer
                 )
             )
 
-    async def saved(self, since: datetime) -> list[SavedAsk]:
-        """Those since then, oldest first."""
-        query = select(DiscordAskRow).where(DiscordAskRow.at >= since).order_by(DiscordAskRow.at)
+    async def saved_since(self, since: datetime) -> list[SavedInteraction]:
+        row = DiscordInteractionRow
+        query = select(row).where(row.at >= since).order_by(row.at)
         async with self._database.read() as session:
-            found = await session.scalars(query)
-            return [SavedAsk(**{name: getattr(row, name) for name in _NAMES}) for row in found]
+            return [
+                SavedInteraction(**{name: getattr(saved, name) for name in _FIELDS})
+                for saved in await session.scalars(query)
+            ]

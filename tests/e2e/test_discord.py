@@ -261,7 +261,7 @@ async def test_a_refused_token_is_one_line(tmp_path: Path) -> None:
         wrong = {**discord.env, "DISCORD_TOKEN": "wrong", "PARLEY_MODEL": "demo"}
         async with parley(tmp_path, wrong, ready=False) as process:
             assert await asyncio.wait_for(process.process.wait(), WAIT_S) == 1
-            line = await process.says("DISCORD_TOKEN is refused")
+            line = await process.says("rejected DISCORD_TOKEN")
             assert line.startswith("parley: ")
             assert not any("Traceback" in line for line in process.log)
 
@@ -281,7 +281,7 @@ async def test_doctor_and_invite(model: dict[str, str], tmp_path: Path) -> None:
             await doctor.says("ok   discord token: it is Parley's")
             assert "switch it on" in await doctor.says("FAIL discord Message Content intent")
             line = await doctor.says("FAIL discord #secret in Home")
-            assert "“Create Public Threads” (to open a thread for the answer)" in line
+            assert "Create Public Threads (to open a thread for the answer)" in line
             await doctor.says("ok   discord server Home: 1 channels to talk in")
             assert not any(discord.token in line for line in doctor.log)
             assert await asyncio.wait_for(invite.process.wait(), WAIT_S) == 0

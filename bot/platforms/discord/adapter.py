@@ -1,4 +1,4 @@
-"""Discord as a whole: connects, takes events in, and is where the core answers."""
+"""Discord's adapter: connects, hands events to the core, and opens the core's replies."""
 
 from __future__ import annotations
 
@@ -19,24 +19,29 @@ from bot.core.ports import CommandReply, CoreQueries, InboundHandler, ReplySink
 from bot.core.records import Turn
 from bot.media.download import DISCORD_HOSTS, ExtraHost, HostPolicy, open_session
 from bot.platforms.base import PlatformError
-from bot.platforms.discord import keys, layout
+from bot.platforms.discord import keys, layout, texts
 from bot.platforms.discord.catchup import CatchUp
-from bot.platforms.discord.client import Client, ShardedClient, make_client, point_at
-from bot.platforms.discord.confirm import What
-from bot.platforms.discord.controls import Action, buttons
+from bot.platforms.discord.client import Client, ShardedClient, make_client, use_endpoints
+from bot.platforms.discord.controls import control_buttons
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.history import History
-from bot.platforms.discord.interactions import InteractionOutlet, posts_of
+from bot.platforms.discord.interaction_handler import InteractionHandler
+from bot.platforms.discord.interaction_outlet import InteractionOutlet, editable_posts
+from bot.platforms.discord.layout import Controls
 from bot.platforms.discord.locales import Translations
-from bot.platforms.discord.outlets import Buttons, ChannelOutlet
+from bot.platforms.discord.outlets import ChannelOutlet, MakeButtons
 from bot.platforms.discord.pacer import Pacer
-from bot.platforms.discord.pending_interactions import Asks, Interaction, Now, is_asked
-from bot.platforms.discord.ports import AskStore
+from bot.platforms.discord.pending_interactions import (
+    Clock,
+    PendingInteraction,
+    PendingInteractions,
+    is_from_interaction,
+)
+from bot.platforms.discord.ports import InteractionStore
 from bot.platforms.discord.reader import Reader
-from bot.platforms.discord.reply_places import Places
-from bot.platforms.discord.requests import Requests
+from bot.platforms.discord.reply_places import ReplyPlaces
 from bot.platforms.discord.rest import Rest, RestError
-from bot.platforms.discord.sink import DiscordReply, Opened
+from bot.platforms.discord.sink import DiscordReply, ReplyLocation
 from bot.platforms.discord.slash import add_commands
 from bot.platforms.discord.sync import sync_commands
 
@@ -45,25 +50,19 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 RETRY_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 _FATAL = {
-    4004: "DISCORD_TOKEN is refused by Discord: copy the bot's token again from the developer "
-    "portal (Bot, Reset Token)",
-    4010: "PARLEY_DISCORD_SHARDS is refused by Discord: leave it unset",
-    4012: "this version of discord.py speaks a gateway version that is no more: update Parley",
-    4013: "Discord knows an intent that Parley asks for no more: update Parley",
+    4004: texts.TOKEN_REJECTED_LINE,
+    4010: texts.SHARDS_REJECTED,
+    4012: texts.GATEWAY_VERSION,
+    4013: texts.UNKNOWN_INTENT,
 }
 _SHARDING_REQUIRED = 4011
-NO_CONTENT_LOG = (
-    "the Message Content intent is off: I see messages that mention me, replies to me, DMs, "
-    "commands and menus only, not follow-ups in threads; switch it on in the developer portal "
-    "(Bot, Privileged Gateway Intents)"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordOptions:
     """How to reach Discord. Times in seconds, sizes in bytes.
 
-    `gateway_url`: "" takes what the API answers. `shards`: 0 takes what Discord recommends.
+    `gateway_url`: "" asks the API. `shards`: 0 runs as many as Discord recommends.
     """
 
     token: str = field(repr=False)
@@ -73,7 +72,7 @@ class DiscordOptions:
     catch_up_s: float = 15 * 60
     max_file_bytes: int = 20 * MIB
     extra_hosts: tuple[ExtraHost, ...] = ()
-    servers_within_s: float = 2.0  # no further server within this time: all of them are known
+    servers_within_s: float = 2.0  # all servers are in when none came for this long
 
 
 class DiscordAdapter:
@@ -86,21 +85,21 @@ class DiscordAdapter:
         handle: InboundHandler,
         queries: CoreQueries,
         options: DiscordOptions,
-        asks: AskStore | None = None,
+        interactions: InteractionStore | None = None,
         *,
-        now: Now = discord.utils.utcnow,
+        clock: Clock = discord.utils.utcnow,
     ) -> None:
-        """`asks`: keeps the interactions that wait for an answer across a restart. `now`: the
-        clock by which they expire, and by which a message is recent."""
+        """`interactions`: keeps those that wait for an answer across a restart. `clock`: decides
+        when they expire, and which messages are recent."""
         self._handle = handle
         self._queries = queries
         self._options = options
         self._pacer = Pacer()
-        self._now = now
-        self._asks = Asks(asks, now)
+        self._clock = clock
+        self._pending = PendingInteractions(interactions, clock)
         self._session: aiohttp.ClientSession | None = None
         self._client: Client | None = None
-        self._content = True
+        self._has_content_intent = True
         self._connected = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -110,14 +109,13 @@ class DiscordAdapter:
 
     @property
     def is_connected(self) -> bool:
-        """Whether events reach it now."""
         return self._connected.is_set()
 
     async def start(self) -> None:
-        """Connect to the gateway; an outage of Discord's is waited out.
+        """Connect to the gateway; wait out an outage.
 
         Raises:
-            PlatformError: the token is refused, or the like.
+            PlatformError: Discord rejects the token or another setting.
         """
         self._running = asyncio.create_task(self._run(), name="discord")
         ready = asyncio.create_task(self._connected.wait(), name="discord ready")
@@ -129,12 +127,10 @@ class DiscordAdapter:
             ready.cancel()
 
     async def watch(self) -> None:
-        """Wait until it fails for good. Raises PlatformError then."""
         if self._running is not None:
             await asyncio.shield(self._running)
 
     async def close(self) -> None:
-        """Disconnect. Idempotent."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -148,7 +144,7 @@ class DiscordAdapter:
             await self._session.close()
 
     async def _run(self) -> None:
-        """Connect, and again after whatever can be mended by that."""
+        """Connect, and reconnect after every failure that another try may fix."""
         failures = 0
         while True:
             try:
@@ -156,25 +152,23 @@ class DiscordAdapter:
                 await self._serve(
                     make_client(
                         self,
-                        content=self._content,
+                        content=self._has_content_intent,
                         shards=shards,
                         guild_ready_timeout=self._options.servers_within_s,
                     )
                 )
                 reason = "it was closed"
             except discord.PrivilegedIntentsRequired:
-                if not self._content:
+                if not self._has_content_intent:
                     raise PlatformError(_FATAL[4013]) from None
-                self._content = False
-                logger.warning(NO_CONTENT_LOG)
+                self._has_content_intent = False
+                logger.warning(texts.NO_CONTENT_INTENT)
                 continue
             except discord.ConnectionClosed as error:
                 if error.code in _FATAL:
                     raise PlatformError(_FATAL[error.code]) from None
                 if error.code == _SHARDING_REQUIRED and self._options.shards:
-                    raise PlatformError(
-                        "PARLEY_DISCORD_SHARDS is too few for Discord: leave it unset"
-                    ) from None
+                    raise PlatformError(texts.SHARDS_TOO_FEW) from None
                 reason = f"close code {error.code}"
             except discord.LoginFailure:
                 raise PlatformError(_FATAL[4004]) from None
@@ -186,18 +180,18 @@ class DiscordAdapter:
                 reason = type(error).__name__
             pause = RETRY_S[min(failures, len(RETRY_S) - 1)]
             failures += 1
-            logger.warning("no connection to Discord (%s): again in %.0f s", reason, pause)
+            logger.warning("no connection to Discord (%s): trying again in %.0f s", reason, pause)
             await asyncio.sleep(pause)
 
     async def _prepare(self) -> int:
-        """Ask where the gateway is; how many shards to run."""
+        """Look up the gateway's address. Returns how many shards to run."""
         options = self._options
         async with Rest(options.api_url, options.token) as rest:
             gateway = await rest.get("/gateway/bot")
-        point_at(options.api_url, options.gateway_url or str(gateway["url"]))
+        use_endpoints(options.api_url, options.gateway_url or str(gateway["url"]))
         limits = gateway.get("session_start_limit") or {}
         if limits.get("remaining") == 0:
-            # One more, and Discord resets the token.
+            # After one more session start Discord resets the token.
             wait_s = float(limits.get("reset_after", 0)) / 1000
             logger.error("Discord allows no more sessions today: waiting %.0f s", wait_s)
             await asyncio.sleep(wait_s)
@@ -210,39 +204,41 @@ class DiscordAdapter:
         finally:
             self._connected.clear()
 
-    # --- client.Events
+    # --- client.GatewayEvents
 
     async def set_up(self, client: Client) -> None:
-        """Put the parts around a client that is logged in, and register the commands."""
+        """Build what works on a client that is logged in, and register the commands."""
         policy = HostPolicy(DISCORD_HOSTS, self._options.extra_hosts)
         if self._session is None:
             self._session = open_session(policy)
         files = Files(self._session, policy, max_bytes=self._options.max_file_bytes)
         self._client = client
-        await self._asks.attach(client)
+        await self._pending.attach(client)
         self._reader = Reader(client, files)
         self._history = History(self._reader)
-        self._places = Places(client)
-        self._requests = Requests(
+        self._reply_places = ReplyPlaces(client)
+        client.interactions = InteractionHandler(
             self._handle,
             self._queries,
             self._reader,
             self._history,
             files,
-            self._asks,
-            self._without_content,
+            self._pending,
+            self._lacks_content_intent,
         )
-        self._catch_up = CatchUp(client, self._queries, self._places, self._reader, self.message)
+        self._catch_up = CatchUp(
+            client, self._queries, self._reply_places, self._reader, self.message
+        )
         await client.tree.set_translator(Translations())
-        add_commands(client.tree, self._requests)
+        add_commands(client.tree, client.interactions)
         try:
             await sync_commands(client, client.tree)
         except discord.DiscordException as error:
-            # Messages are answered all the same.
+            # Messages are answered nevertheless.
             logger.error("the commands could not be registered: %s", error)
 
     async def connected(self) -> None:
-        """A new session: read what was missed, if it follows on another or the last run."""
+        """Read what was missed before this session, if another or an earlier run came before."""
         self._connected.set()
         client = self._client
         logger.info(
@@ -256,122 +252,114 @@ class DiscordAdapter:
             self._spawn(self._catch_up.run(max(lost, datetime.now(UTC) - window)), "catch up")
 
     def disconnected(self) -> None:
-        """Note since when nothing is heard."""
         self._lost_at = self._lost_at or datetime.now(UTC)
 
     def resumed(self) -> None:
-        """Discord sends what was missed itself."""
-        if not isinstance(self._client, ShardedClient):  # there another shard may still be away
+        """Discord resends what was missed."""
+        if not isinstance(self._client, ShardedClient):  # another shard may still be disconnected
             self._lost_at = None
 
     async def message(self, message: discord.Message) -> None:
-        """Somebody wrote: hand it to the core, and give its answer if it has one at once."""
-        if not self._reader.is_written(message):
+        if not self._reader.is_user_message(message):
             return
-        await self._know_channel(message)
-        earlier, foot = self._history.before(message)
+        await self._resolve_channel(message)
+        earlier, foot = self._history.earlier(message)
         reply = await self._handle(self._reader.received(message, earlier, foot))
         if reply is not None:
             await self._answer(message, reply)
 
     async def edited(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """A message was changed; unfurled links and the like change no text."""
+        """Only changes of the text matter; Discord also reports unfurled links and the like."""
         message = payload.message
-        if "content" not in payload.data or not self._reader.is_written(message):
+        if "content" not in payload.data or not self._reader.is_user_message(message):
             return
-        if not message.content and not message.attachments and not self._sees(message):
-            return  # without the intent it only seems empty
-        await self._know_channel(message)
-        as_new = self._reader.received(message, *self._history.before(message))
-        reply = await self._handle(self._reader.edited(message, as_new, self._now()))
+        if not message.content and not message.attachments and not self._sees_content(message):
+            return  # without the intent its content is hidden, not empty
+        await self._resolve_channel(message)
+        as_new = self._reader.received(message, *self._history.earlier(message))
+        reply = await self._handle(self._reader.edited(message, as_new, self._clock()))
         if reply is not None:
             await self._answer(message, reply)
 
-    async def deleted(self, guild_id: int | None, channel_id: int, messages: set[int]) -> None:
-        """Messages are gone."""
-        channel = await self._places.channel(channel_id) or discord.Object(channel_id)
+    async def deleted(self, guild_id: int | None, channel_id: int, message_ids: set[int]) -> None:
+        channel = await self._reply_places.channel(channel_id) or discord.Object(channel_id)
         key = keys.key_of(channel, guild_id)
-        for message_id in messages:
+        for message_id in message_ids:
             await self._handle(MessageDeleted(key, str(message_id)))
-
-    async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
-        """A button under a reply was pressed."""
-        await self._requests.pressed(interaction, action, turn_id)
-
-    async def confirmed(self, interaction: Interaction, what: What) -> None:
-        """Somebody answered whether this shall be deleted."""
-        await self._requests.confirmed(interaction, what)
-
-    async def failed(self, interaction: Interaction, error: Exception) -> None:
-        """An interaction went wrong."""
-        await self._requests.failed(interaction, error)
 
     # --- ReplyTarget
 
     async def open_reply(self, turn: Turn) -> ReplySink:
-        """Begin a reply. A new one's place is found at once: where there is none, nothing needs to
-        be generated. One that stands somewhere may be opened only to be taken back.
+        """A new reply is located at once, since without a place nothing needs to be generated. One
+        that is posted already may be opened only to be taken back.
 
         Raises:
-            NoPlace, discord.HTTPException: there is nowhere to answer.
+            NoReplyPlace, discord.HTTPException: there is nowhere to answer.
         """
-        reply = DiscordReply(partial(self._find, turn), turn.posted, self._pacer, self._now)
+        reply = DiscordReply(partial(self._locate, turn), turn.posted, self._pacer, self._clock)
         if not turn.posted:
             await reply.open()
         return reply
 
-    async def _find(self, turn: Turn, posted: tuple[str, ...], create: bool) -> Opened:
-        """The place of a reply. Raises NoPlace, discord.HTTPException."""
+    async def _locate(self, turn: Turn, posted: tuple[str, ...], create: bool) -> ReplyLocation:
+        """See sink.Locate. Raises NoReplyPlace, discord.HTTPException."""
         turn = replace(turn, posted=posted)
-        asked = self._asks.of(turn)
-        make: Buttons = partial(_buttons, turn.id)
-        if asked is not None and asked.alive:
-            return Opened(InteractionOutlet(asked, turn, make), posts_of(asked, turn))
-        if is_asked(turn):
-            return await self._after_ask(turn, make)
-        place = await self._places.find(turn, create=create)
-        outlet = ChannelOutlet(place.channel, turn, make, reply_to=place.reply_to)
+        pending = self._pending.of(turn)
+        make_buttons: MakeButtons = partial(control_buttons, turn_id=turn.id)
+        if pending is not None and pending.alive:
+            outlet = InteractionOutlet(pending, turn, make_buttons)
+            return ReplyLocation(outlet, editable_posts(pending, turn))
+        if is_from_interaction(turn):
+            return await self._locate_after_expiry(turn, pending, make_buttons)
+        place = await self._reply_places.find(turn, create=create)
+        channel_outlet = ChannelOutlet(place.channel, turn, make_buttons, reply_to=place.reply_to)
         posts = tuple(keys.posted_in(turn.posted, place.channel.id))
-        return Opened(outlet, posts, place.note)
+        return ReplyLocation(channel_outlet, posts, place.note)
 
-    async def _after_ask(self, turn: Turn, make: Buttons) -> Opened:
-        """See Places.after_ask. What is not known of an interaction any more may be private."""
-        asked = self._asks.of(turn)
-        private = asked is None or asked.saved.private
-        asked_in = asked.saved.channel if asked is not None else 0
-        place = await self._places.after_ask(turn, asked_in, private=private)
+    async def _locate_after_expiry(
+        self, turn: Turn, pending: PendingInteraction | None, make_buttons: MakeButtons
+    ) -> ReplyLocation:
+        """See ReplyPlaces.after_expiry. An interaction that is not stored any more may have been
+        private."""
+        private = pending is None or pending.saved.private
+        channel_id = pending.saved.channel if pending is not None else 0
+        place = await self._reply_places.after_expiry(turn, channel_id, private=private)
         if keys.key_of(place.channel).channel_key != turn.key.channel_key:
-            make = _no_buttons  # the core takes them only where the conversation is
+            make_buttons = _no_buttons  # the core accepts them only where the conversation is
         posts = tuple(keys.posted_in(turn.posted, place.channel.id))
-        # What has begun in place ends there, and needs no explanation.
-        return Opened(ChannelOutlet(place.channel, turn, make), posts, "" if posts else place.note)
+        # A reply that began in this place needs no explanation there.
+        note = None if posts else place.note
+        return ReplyLocation(ChannelOutlet(place.channel, turn, make_buttons), posts, note)
 
     # --- helpers
 
-    def _without_content(self) -> bool:
-        return not self._content
+    def _lacks_content_intent(self) -> bool:
+        return not self._has_content_intent
 
-    def _sees(self, message: discord.Message) -> bool:
-        """Whether the content of this message reaches the bot."""
-        return self._content or keys.is_private(message.channel)
+    def _sees_content(self, message: discord.Message) -> bool:
+        return self._has_content_intent or keys.is_private(message.channel)
 
-    async def _know_channel(self, message: discord.Message) -> None:
-        """Look up a channel that discord.py does not know (an archived thread, for one): the
-        thread's parent is part of where it is."""
+    async def _resolve_channel(self, message: discord.Message) -> None:
+        """Fetch a channel that discord.py has not cached (an archived thread, for example): its
+        key needs the thread's parent."""
         if isinstance(message.channel, discord.PartialMessageable):
-            channel = await self._places.channel(message.channel.id)
+            channel = await self._reply_places.channel(message.channel.id)
             if channel is not None:
                 message.channel = channel
 
     async def _answer(self, message: discord.Message, reply: CommandReply) -> None:
-        """Answer a command that was typed as a message. Such an answer can't be private."""
+        """Reply to a message at once, for example to a typed command. It can't be private."""
         try:
             for text in layout.plain(reply.text):
                 await message.reply(
                     text, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
                 )
         except discord.HTTPException as error:
-            logger.warning("channel %s takes no answer: %s", message.channel.id, error.status)
+            logger.warning(
+                "a message in channel %s could not be answered: %s",
+                message.channel.id,
+                error.status,
+            )
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.create_task(work, name=f"discord {name}")
@@ -379,9 +367,5 @@ class DiscordAdapter:
         task.add_done_callback(self._tasks.discard)
 
 
-def _buttons(turn_id: int, controls: str) -> discord.ui.View | None:
-    return buttons(controls, turn_id)
-
-
-def _no_buttons(_: str) -> None:
+def _no_buttons(_: Controls) -> None:
     return None

@@ -13,14 +13,14 @@ from bot.platforms.discord.invite import NEEDED, server_url
 from bot.platforms.discord.rest import Rest, RestError
 
 _CONTENT = 1 << 18 | 1 << 19  # granted, or granted for now to a small bot
-_TALKED_IN = {0: "text", 2: "voice", 5: "announcements", 15: "forum"}
+_CHANNEL_TYPES = {0: "text", 2: "voice", 5: "announcements", 15: "forum"}
 _WITHOUT_THREADS = (2,)
 _THREADS = ("create_public_threads", "send_messages_in_threads")
 _FORUM_NEEDS = ("view_channel", "send_messages_in_threads", "read_message_history", "attach_files")
 
 
 async def check(settings: Settings) -> AsyncIterator[Finding]:
-    """All of it; nothing where Discord is not used."""
+    """Yields nothing if Discord is not set up."""
     if settings.discord_token is None:
         return
     token = settings.discord_token.get_secret_value()
@@ -29,10 +29,9 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
             me = await rest.get("/users/@me")
             application = await rest.get("/oauth2/applications/@me")
         except RestError as error:
-            setting, _, fix = str(error).partition(": ")
-            yield Finding("discord token", False, setting, fix)
+            yield Finding("discord token", False, error.problem, error.fix)
             return
-        yield Finding("discord token", True, f"it is {me['username']}'s")
+        yield Finding("discord token", True, f"belongs to {me['username']}")
         for finding in _application(application):
             yield finding
         yield await _gateway(rest)
@@ -45,14 +44,14 @@ def _application(application: Mapping[str, Any]) -> Iterable[Finding]:
     yield Finding(
         "discord Message Content intent",
         content,
-        "on" if content else "off: follow-ups in threads are only seen when they mention the bot",
-        "switch it on in the developer portal: Bot, Privileged Gateway Intents",
+        "on" if content else "off: follow-ups in threads only reach the bot if they mention it",
+        "turn it on in the developer portal: Bot, Privileged Gateway Intents",
     )
     if application.get("interactions_endpoint_url"):
         yield Finding(
             "discord commands",
             False,
-            "they are sent to an Interactions Endpoint URL",
+            "Discord sends them to an Interactions Endpoint URL",
             "clear that field in the developer portal: General Information",
         )
 
@@ -61,7 +60,7 @@ async def _gateway(rest: Rest) -> Finding:
     try:
         gateway = await rest.get("/gateway/bot")
     except RestError as error:
-        return Finding("discord gateway", False, str(error), "try again later")
+        return Finding("discord gateway", False, error.problem, error.fix)
     limit = gateway.get("session_start_limit") or {}
     remaining, total = limit.get("remaining"), limit.get("total")
     return Finding(
@@ -69,20 +68,24 @@ async def _gateway(rest: Rest) -> Finding:
         remaining != 0,
         f"{gateway.get('shards', 1)} shards recommended, {remaining} of {total} session starts "
         "left today",
-        "wait until tomorrow: one more start resets the token",
+        "wait until tomorrow: one more session start makes Discord reset the token",
     )
 
 
 async def _servers(rest: Rest, me: Mapping[str, Any], application: str) -> AsyncIterator[Finding]:
     guilds = await rest.get("/users/@me/guilds")
     if not guilds:
-        yield Finding("discord servers", False, "in none", f"open {server_url(application)}")
+        yield Finding(
+            "discord servers", False, "the bot is in no server", f"open {server_url(application)}"
+        )
     for guild in guilds:
         try:
             async for finding in _server(rest, guild, me):
                 yield finding
         except RestError as error:
-            yield Finding(f"discord server {guild['name']}", False, str(error), "invite it again")
+            yield Finding(
+                f"discord server {guild['name']}", False, error.problem, "invite the bot again"
+            )
 
 
 async def _server(
@@ -91,33 +94,35 @@ async def _server(
     roles = await rest.get(f"/guilds/{guild['id']}/roles")
     member = await rest.get(f"/guilds/{guild['id']}/members/{me['id']}")
     channels = await rest.get(f"/guilds/{guild['id']}/channels")
-    base = _base(guild, roles, member)
-    fine = 0
+    base = _server_permissions(guild, roles, member)
+    usable = 0
     for channel in channels:
-        if channel["type"] not in _TALKED_IN:
+        if channel["type"] not in _CHANNEL_TYPES:
             continue
         missing = missing_in(channel, allowed_in(channel, guild, member, base))
         if not missing:
-            fine += 1
+            usable += 1
             continue
-        names = ", ".join(_title(name) for name in missing)
+        names = ", ".join(_permission_title(name) for name in missing)
         yield Finding(
             f"discord #{channel['name']} in {guild['name']}",
             False,
             f"missing {names} ({'; '.join(NEEDED[name] for name in missing)})",
-            "allow it to the bot's role in the channel's settings, Permissions",
+            "grant them to the bot's role in the channel's settings, under Permissions",
         )
-    yield Finding(f"discord server {guild['name']}", True, f"{fine} channels to talk in")
+    yield Finding(
+        f"discord server {guild['name']}", True, f"the bot can answer in {usable} channels"
+    )
 
 
-def _base(
+def _server_permissions(
     guild: Mapping[str, Any], roles: Iterable[Mapping[str, Any]], member: Mapping[str, Any]
 ) -> discord.Permissions:
     """What the bot may do in the whole server."""
-    mine = {guild["id"], *member["roles"]}
+    own_roles = {guild["id"], *member["roles"]}
     value = 0
     for role in roles:
-        if role["id"] in mine:
+        if role["id"] in own_roles:
             value |= int(role["permissions"])
     return discord.Permissions(value)
 
@@ -128,18 +133,18 @@ def allowed_in(
     member: Mapping[str, Any],
     base: discord.Permissions,
 ) -> discord.Permissions:
-    """What the bot may do in a channel: the server's word, then @everyone's overwrite there, the
-    roles', and its own."""
+    """What the bot may do in a channel: the server's permissions, then the channel's overwrites
+    for @everyone, for the roles, and for the bot."""
     if base.administrator:
         return discord.Permissions.all()
     overwrites = {entry["id"]: entry for entry in channel.get("permission_overwrites") or ()}
     value = base.value
     steps = ([guild["id"]], list(member["roles"]), [member["user"]["id"]])
     for step in steps:
-        found = [overwrites[holder] for holder in step if holder in overwrites]
-        for entry in found:
+        applicable = [overwrites[holder] for holder in step if holder in overwrites]
+        for entry in applicable:
             value &= ~int(entry["deny"])
-        for entry in found:
+        for entry in applicable:
             value |= int(entry["allow"])
     return discord.Permissions(value)
 
@@ -147,12 +152,12 @@ def allowed_in(
 def missing_in(channel: Mapping[str, Any], allowed: discord.Permissions) -> list[str]:
     """The permissions that the bot lacks in a channel of this type."""
     needed: Iterable[str] = NEEDED
-    if _TALKED_IN[channel["type"]] == "forum":
+    if _CHANNEL_TYPES[channel["type"]] == "forum":
         needed = _FORUM_NEEDS
     elif channel["type"] in _WITHOUT_THREADS:
         needed = [name for name in NEEDED if name not in _THREADS]
     return [name for name in needed if not getattr(allowed, name)]
 
 
-def _title(name: str) -> str:
-    return f"“{name.replace('_', ' ').title()}”"
+def _permission_title(name: str) -> str:
+    return name.replace("_", " ").title()

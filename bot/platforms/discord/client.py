@@ -9,71 +9,53 @@ import discord
 import yarl
 from discord import app_commands
 
-from bot.platforms.discord.confirm import Confirm, What
-from bot.platforms.discord.controls import Action, Control
-from bot.platforms.discord.slash import Interaction
+from bot.platforms.discord.confirmation import ConfirmationButton
+from bot.platforms.discord.controls import ControlButton
+from bot.platforms.discord.interaction_handler import InteractionHandler
+from bot.platforms.discord.pending_interactions import Interaction
 
 logger = logging.getLogger(__name__)
 
 
-class Events(Protocol):
-    """What the adapter does with what happens."""
+class GatewayEvents(Protocol):
+    """What happens on the gateway: the adapter."""
 
     async def set_up(self, client: Client) -> None:
-        """The client is logged in and not connected yet."""
+        """The client is logged in and not connected yet. Sets `client.interactions`."""
         ...
 
     async def connected(self) -> None:
         """A new session began (not a resumed one)."""
         ...
 
-    def disconnected(self) -> None:
-        """The connection is lost."""
-        ...
+    def disconnected(self) -> None: ...
 
     def resumed(self) -> None:
-        """The session goes on; Discord sends what was missed."""
+        """The session continues; Discord sends what was missed."""
         ...
 
-    async def message(self, message: discord.Message) -> None:
-        """Somebody wrote."""
-        ...
+    async def message(self, message: discord.Message) -> None: ...
 
-    async def edited(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """A message was changed."""
-        ...
+    async def edited(self, payload: discord.RawMessageUpdateEvent) -> None: ...
 
-    async def deleted(self, guild_id: int | None, channel_id: int, messages: set[int]) -> None:
-        """Messages are gone."""
-        ...
-
-    async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
-        """A button under a reply was pressed."""
-        ...
-
-    async def confirmed(self, interaction: Interaction, what: What) -> None:
-        """Somebody answered whether this shall be deleted."""
-        ...
-
-    async def failed(self, interaction: Interaction, error: Exception) -> None:
-        """An interaction went wrong."""
-        ...
+    async def deleted(
+        self, guild_id: int | None, channel_id: int, message_ids: set[int]
+    ) -> None: ...
 
 
-class _Tree(app_commands.CommandTree[Any]):
-    """The commands; what goes wrong in them is told by the adapter."""
-
+class _CommandTree(app_commands.CommandTree["Client"]):
     async def on_error(
         self, interaction: Interaction, error: app_commands.AppCommandError, /
     ) -> None:
-        """Tell the one who asked, in a sentence."""
-        await interaction.client.on_interaction_error(interaction, error)
+        await self.client.interactions.fail(interaction, error)
 
 
 class Client(discord.Client):
-    """Hands events on. discord.py runs each `on_…` in a task of its own."""
+    """discord.py runs each `on_…` in a task of its own."""
 
-    def __init__(self, events: Events, intents: discord.Intents, **options: Any) -> None:
+    interactions: InteractionHandler
+
+    def __init__(self, events: GatewayEvents, intents: discord.Intents, **options: Any) -> None:
         super().__init__(
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
@@ -83,11 +65,10 @@ class Client(discord.Client):
             **options,
         )
         self.events = events
-        self.tree = _Tree(self)
+        self.tree = _CommandTree(self)
 
     async def setup_hook(self) -> None:
-        """Log-in succeeded."""
-        self.add_dynamic_items(Control, Confirm)
+        self.add_dynamic_items(ControlButton, ConfirmationButton)
         await self.events.set_up(self)
 
     async def on_ready(self) -> None:
@@ -95,43 +76,27 @@ class Client(discord.Client):
         await self.events.connected()
 
     async def on_disconnect(self) -> None:
-        """The connection is lost; discord.py connects again by itself."""
+        """The connection is lost; discord.py reconnects by itself."""
         self.events.disconnected()
 
     async def on_resumed(self) -> None:
-        """The session goes on."""
         self.events.resumed()
 
     async def on_message(self, message: discord.Message) -> None:
-        """Somebody wrote."""
         await self.events.message(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """A message was changed, also one from before this run."""
+        """Raw, so that messages from before this run are included."""
         await self.events.edited(payload)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        """A message is gone."""
         await self.events.deleted(payload.guild_id, payload.channel_id, {payload.message_id})
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        """Many messages are gone at once."""
         await self.events.deleted(payload.guild_id, payload.channel_id, payload.message_ids)
 
-    async def pressed(self, interaction: Interaction, action: Action, turn_id: int) -> None:
-        """See controls.Presses."""
-        await self.events.pressed(interaction, action, turn_id)
-
-    async def confirmed(self, interaction: Interaction, what: What) -> None:
-        """See confirm.Confirms."""
-        await self.events.confirmed(interaction, what)
-
-    async def on_interaction_error(self, interaction: Interaction, error: Exception) -> None:
-        """A command, a form or a menu went wrong."""
-        await self.events.failed(interaction, error)
-
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """An event could not be handled: the log has it, the connection goes on."""
+        """Log an event that could not be handled; the connection stays up."""
         logger.exception("handling Discord's %s failed", event_method.removeprefix("on_"))
 
 
@@ -139,39 +104,40 @@ class ShardedClient(Client, discord.AutoShardedClient):
     """Several connections, each with a part of the servers."""
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
-        """One connection is lost."""
         self.events.disconnected()
 
 
-def intents(*, content: bool) -> discord.Intents:
-    """What the bot listens to. `content`: also what is written without addressing it."""
-    wanted = discord.Intents.none()
-    wanted.guilds = True
-    wanted.guild_messages = True
-    wanted.dm_messages = True
-    wanted.message_content = content
-    return wanted
+def gateway_intents(*, content: bool) -> discord.Intents:
+    """What the bot listens to. `content`: also messages that don't address it."""
+    intents = discord.Intents.none()
+    intents.guilds = True
+    intents.guild_messages = True
+    intents.dm_messages = True
+    intents.message_content = content
+    return intents
 
 
 def make_client(
-    events: Events, *, content: bool, shards: int = 1, guild_ready_timeout: float = 2.0
+    events: GatewayEvents, *, content: bool, shards: int = 1, guild_ready_timeout: float = 2.0
 ) -> Client:
-    """A client that is not connected yet. `guild_ready_timeout`: seconds without another server
-    coming in after which it counts as ready."""
-    quiet()
+    """A client that is not connected yet. `guild_ready_timeout`: it counts as ready when no
+    further server came in for this many seconds."""
+    silence_voice_warnings()
     options: dict[str, Any] = {"guild_ready_timeout": guild_ready_timeout}
     if shards > 1:
-        return ShardedClient(events, intents(content=content), shard_count=shards, **options)
-    return Client(events, intents(content=content), **options)
+        return ShardedClient(
+            events, gateway_intents(content=content), shard_count=shards, **options
+        )
+    return Client(events, gateway_intents(content=content), **options)
 
 
-def quiet() -> None:
-    """Parley does not speak: discord.py need not warn of what it lacks for that."""
+def silence_voice_warnings() -> None:
+    """discord.py warns of missing voice libraries, which Parley does not use."""
     discord.VoiceClient.warn_nacl = False
     discord.VoiceClient.warn_dave = False
 
 
-def point_at(api_url: str, gateway_url: str) -> None:
+def use_endpoints(api_url: str, gateway_url: str) -> None:
     """Talk to this API and this gateway, for the whole process: discord.py keeps both in classes,
     and a plain client never asks the API where the gateway is."""
     discord.http.Route.BASE = api_url.rstrip("/")

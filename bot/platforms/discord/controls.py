@@ -1,41 +1,37 @@
-"""The buttons under a reply. All they need is in their ids, so they outlive a restart."""
+"""The buttons below a reply. Their ids hold all that they need, so they work after a restart."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
 import discord
+
+from bot.platforms.discord import texts
+from bot.platforms.discord.layout import Controls
+
+if TYPE_CHECKING:
+    from bot.platforms.discord.client import Client
 
 Action: TypeAlias = Literal["stop", "regenerate", "good", "bad"]
 
 _LABELS: dict[Action, tuple[str | None, str]] = {
-    "stop": ("Stop", "⏹️"),
-    "regenerate": ("Regenerate", "🔄"),
+    "stop": (texts.STOP_BUTTON, "⏹️"),
+    "regenerate": (texts.REGENERATE_BUTTON, "🔄"),
     "good": (None, "👍"),
     "bad": (None, "👎"),
 }
-_ROWS: dict[str, tuple[Action, ...]] = {
+_ROWS: dict[Controls, tuple[Action, ...]] = {
     "running": ("stop",),
     "ended": ("regenerate", "good", "bad"),
 }
 
 
-class Presses(Protocol):
-    """Who is told of a press: the client."""
-
-    async def pressed(
-        self, interaction: discord.Interaction[Any], action: Action, turn_id: int
-    ) -> None:
-        """A button under the reply to this turn was pressed."""
-        ...
-
-
-class Control(
+class ControlButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"parley:(?P<action>stop|regenerate|good|bad):(?P<turn>\d{1,18})",
 ):
-    """One button."""
+    """Stop, Regenerate, thumbs up or thumbs down, for one turn."""
 
     def __init__(self, action: Action, turn_id: int) -> None:
         label, emoji = _LABELS[action]
@@ -58,21 +54,19 @@ class Control(
         match: re.Match[str],
         /,
     ) -> Self:
-        """A button of some message, perhaps of an earlier run."""
         return cls(cast(Action, match["action"]), int(match["turn"]))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Pressed."""
-        presses = cast(Presses, interaction.client)
-        await presses.pressed(interaction, self.action, self.turn_id)
+        client: Client = interaction.client
+        await client.interactions.press(interaction, self.action, self.turn_id)
 
 
-def buttons(controls: str, turn_id: int) -> discord.ui.View | None:
-    """The buttons that a draft names."""
+def control_buttons(controls: Controls, turn_id: int) -> discord.ui.View | None:
+    """The row of buttons that a draft names; None for none."""
     row = _ROWS.get(controls)
     if row is None:
         return None
     view = discord.ui.View(timeout=None)
     for action in row:
-        view.add_item(Control(action, turn_id))
+        view.add_item(ControlButton(action, turn_id))
     return view

@@ -1,4 +1,4 @@
-"""The pictures of a Discord message: attachments, embeds, stickers, media components, links."""
+"""The files of a Discord message: attachments, embeds, stickers, media components, links."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import discord
 
 from bot.core.events import Attachment
 from bot.media.download import DownloadError, DownloadStatus, HostPolicy, download
+from bot.platforms.discord import texts
 from bot.platforms.discord.markup import media_of
 
 _PICTURE_LINK = re.compile(r"https?://[^\s<>\"']+?\.(?:png|jpe?g|webp|gif)(?:\?[^\s<>\"']*)?", re.I)
@@ -23,7 +24,7 @@ _UNFURL_WAIT_S = 1.0
 
 
 class Files:
-    """Finds a message's files; their bytes are fetched when the core asks for them."""
+    """Finds a message's files; their bytes are downloaded when the core asks for them."""
 
     def __init__(
         self, session: aiohttp.ClientSession, policy: HostPolicy, *, max_bytes: int
@@ -36,17 +37,17 @@ class Files:
     def of(self, message: Any, *, links: bool = False) -> tuple[Attachment, ...]:
         """The files of a message and of what it forwards.
 
-        `links`: also pictures that its text links to; Discord shows those some seconds later.
+        `links`: also pictures that its text links to; Discord adds their previews seconds later.
         """
-        found = list(self._own(message, message))
+        attachments = list(self._own(message, message))
         for snapshot in getattr(message, "message_snapshots", None) or ():
-            found += self._own(snapshot, message)
+            attachments += self._own(snapshot, message)
         if links and not message.embeds:
-            found += self._linked(message)
-        return tuple(found)
+            attachments += self._linked(message)
+        return tuple(attachments)
 
     def attachment(self, given: discord.Attachment, message: Any | None = None) -> Attachment:
-        """One uploaded file; `message`, if known, gives a fresh address when its own expired."""
+        """One uploaded file; `message`, if known, is fetched again when the file's URL expired."""
         return Attachment(
             given.filename,
             given.content_type or "",
@@ -82,29 +83,29 @@ class Files:
         )
 
     async def _uploaded(self, given: discord.Attachment, message: Any | None) -> bytes:
-        """An upload's bytes. Its signed address expires; a message fetched anew has a new one."""
+        """An upload's bytes. Its signed URL expires; fetching the message again gives a new one."""
         try:
             return await self._fetch(given.url)
         except DownloadStatus as error:
             if message is None or error.status not in (401, 403, 404):
                 raise
-            fresh = await _again(message)
-            again = next((a for a in _uploads(fresh) if a.id == given.id), None)
-            if again is None:
+            fresh = await _fetch_message(message)
+            renewed = next((a for a in _uploads(fresh) if a.id == given.id), None)
+            if renewed is None:
                 raise
-            return await self._fetch(again.url)
+            return await self._fetch(renewed.url)
 
     async def _unfurled(self, message: Any, link: str) -> bytes:
-        """A linked picture as Discord's own proxy shows it: nothing is fetched from the link's
-        host, which anybody could have chosen."""
+        """A linked picture from Discord's own proxy. Nothing is fetched from the link's host, which
+        anybody could have chosen."""
         for _ in range(_UNFURL_TRIES):
-            fresh = await _again(message)
+            fresh = await _fetch_message(message)
             for embed in fresh.embeds if fresh is not None else ():
                 proxy = embed.thumbnail.proxy_url or embed.image.proxy_url
                 if embed.url == link and proxy:
                     return await self._fetch(proxy)
             await asyncio.sleep(_UNFURL_WAIT_S)
-        raise DownloadError("Discord shows no preview of it")
+        raise DownloadError(texts.NO_PREVIEW)
 
 
 def _uploads(message: Any | None) -> list[discord.Attachment]:
@@ -114,7 +115,7 @@ def _uploads(message: Any | None) -> list[discord.Attachment]:
     return [*message.attachments, *(a for s in snapshots for a in s.attachments)]
 
 
-async def _again(message: Any) -> Any | None:
+async def _fetch_message(message: Any) -> Any | None:
     try:
         return await message.channel.fetch_message(message.id)
     except (discord.HTTPException, AttributeError):
@@ -123,6 +124,6 @@ async def _again(message: Any) -> Any | None:
 
 def _name(url: str) -> str:
     try:
-        return unquote(urlsplit(url).path.rpartition("/")[2])[:80] or "picture"
+        return unquote(urlsplit(url).path.rpartition("/")[2])[:80] or texts.UNNAMED_PICTURE
     except ValueError:
-        return "picture"
+        return texts.UNNAMED_PICTURE

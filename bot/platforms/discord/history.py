@@ -1,4 +1,4 @@
-"""What was said before the bot joined: a thread with its starter, or a chain of replies."""
+"""Messages from before the bot joined: of a thread with its starter, or of a reply chain."""
 
 from __future__ import annotations
 
@@ -11,33 +11,28 @@ import discord
 
 from bot.core.events import Earlier, PastMessage
 from bot.core.limits import MAX_EARLIER_MESSAGES
-from bot.platforms.discord import keys
+from bot.platforms.discord import keys, texts
 from bot.platforms.discord.reader import Reader
 
 logger = logging.getLogger(__name__)
 
 CHAIN_LIMIT = 25  # each link may cost a request
 FORGOTTEN = "Forgotten:"  # how the core's answer to /reset and /forget begins
-NO_HISTORY = "I can't see earlier messages here: I need the permission “Read Message History”."
 
 
 class History:
-    """Reads back, as far as the bot may."""
-
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def before(self, message: discord.Message) -> tuple[Earlier | None, tuple[str, ...]]:
-        """What brings the messages before this one, and what there is to say about it."""
-        if keys.is_thread(message.channel):
-            read, before = partial(self._thread, message), True
-        else:
-            read, before = partial(self._chain, message), _answers(message)
-        if not before:
+    def earlier(self, message: discord.Message) -> tuple[Earlier | None, tuple[str, ...]]:
+        """A function that reads the messages before this one, None where there are none; and
+        notes for the foot of the reply."""
+        in_thread = keys.is_thread(message.channel)
+        if not in_thread and not _is_reply(message):
             return None, ()
         if not may_read(message.channel):
-            return None, (NO_HISTORY,)
-        return read, ()
+            return None, (texts.NO_HISTORY,)
+        return partial(self._read_thread if in_thread else self._read_chain, message), ()
 
     async def since(self, message: discord.Message) -> Sequence[PastMessage]:
         """This message and those after it, oldest first.
@@ -45,39 +40,41 @@ class History:
         Raises:
             discord.HTTPException: the bot may not read here.
         """
-        after = message.channel.history(
+        later = message.channel.history(
             limit=MAX_EARLIER_MESSAGES, after=message, oldest_first=True
         )
-        return self._read([message, *[later async for later in after]])
+        return self._past([message, *[each async for each in later]])
 
-    async def _thread(self, message: discord.Message) -> Sequence[PastMessage]:
+    async def _read_thread(self, message: discord.Message) -> Sequence[PastMessage]:
         channel: Any = message.channel
         try:
             newest_first = channel.history(limit=MAX_EARLIER_MESSAGES, before=message)
-            found = [earlier async for earlier in newest_first]
+            messages = [each async for each in newest_first]
         except discord.HTTPException as error:
-            logger.info("thread %s can't be read: %s", channel.id, error.text or error.status)
+            logger.info(
+                "the history of thread %s can't be read: %s", channel.id, error.text or error.status
+            )
             return []
-        found.reverse()
-        forgotten = self._forgotten(found)
+        messages.reverse()
+        forgotten = self._forgotten(messages)
         if forgotten:
-            return self._read(found[forgotten:])
+            return self._past(messages[forgotten:])
         # The message that a text channel's thread was opened from is not in the thread itself.
-        if len(found) < MAX_EARLIER_MESSAGES and all(earlier.id != channel.id for earlier in found):
-            starter = await _starter(channel)
+        if len(messages) < MAX_EARLIER_MESSAGES and all(each.id != channel.id for each in messages):
+            starter = await _thread_starter(channel)
             if starter is not None and starter.id != message.id:
-                found.insert(0, starter)
-        return self._read(found)
+                messages.insert(0, starter)
+        return self._past(messages)
 
-    async def _chain(self, message: discord.Message) -> Sequence[PastMessage]:
-        found: list[discord.Message] = []
+    async def _read_chain(self, message: discord.Message) -> Sequence[PastMessage]:
+        messages: list[discord.Message] = []
         current: discord.Message | None = message
-        while current is not None and len(found) < CHAIN_LIMIT:
-            current = await _answered(current)
+        while current is not None and len(messages) < CHAIN_LIMIT:
+            current = await _replied_to(current)
             if current is not None:
-                found.append(current)
-        found.reverse()
-        return self._read(found)
+                messages.append(current)
+        messages.reverse()
+        return self._past(messages)
 
     def _forgotten(self, messages: Sequence[discord.Message]) -> int:
         """How many of these came before the bot was told to forget them: the thread itself says
@@ -91,28 +88,23 @@ class History:
             default=0,
         )
 
-    def _read(self, messages: Sequence[discord.Message]) -> list[PastMessage]:
-        read = (self._reader.past(message) for message in messages)
-        return [past for past in read if past is not None]
+    def _past(self, messages: Sequence[discord.Message]) -> list[PastMessage]:
+        past_messages = (self._reader.past(message) for message in messages)
+        return [past for past in past_messages if past is not None]
 
 
 def may_read(channel: Any) -> bool:
-    """Whether the bot may read a channel's history; where that is not known, it may try."""
-    guild = getattr(channel, "guild", None)
-    if guild is None or guild.me is None or not hasattr(channel, "permissions_for"):
-        return True
-    try:
-        return bool(channel.permissions_for(guild.me).read_message_history)
-    except discord.ClientException:  # a thread whose parent is not known
-        return True
+    """Whether the bot may read a channel's history; where that is unknown, it may try."""
+    granted = keys.own_permissions(channel)
+    return granted is None or granted.read_message_history
 
 
-def _answers(message: discord.Message) -> bool:
+def _is_reply(message: discord.Message) -> bool:
     reference = message.reference
     return reference is not None and reference.type is not discord.MessageReferenceType.forward
 
 
-async def _starter(thread: Any) -> discord.Message | None:
+async def _thread_starter(thread: Any) -> discord.Message | None:
     starter = getattr(thread, "starter_message", None)
     parent = getattr(thread, "parent", None)
     if starter is not None or parent is None or not hasattr(parent, "fetch_message"):
@@ -120,10 +112,9 @@ async def _starter(thread: Any) -> discord.Message | None:
     return await _fetch(parent, thread.id)
 
 
-async def _answered(message: discord.Message) -> discord.Message | None:
-    """The message that this one is a reply to."""
+async def _replied_to(message: discord.Message) -> discord.Message | None:
     reference = message.reference
-    if reference is None or not _answers(message) or reference.message_id is None:
+    if reference is None or not _is_reply(message) or reference.message_id is None:
         return None
     if isinstance(reference.resolved, discord.Message):
         return reference.resolved

@@ -1,4 +1,4 @@
-"""The addresses that invite the bot: exactly the scopes and permissions that it needs."""
+"""The links that invite the bot, with exactly the scopes and permissions that it needs."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from bot.platforms.discord.rest import Rest, RestError, application_id_in
 
 _AUTHORIZE = "https://discord.com/oauth2/authorize"
 
-#: The permissions that the bot needs, as discord.py names them, and what each is for.
+#: The permissions that the bot needs, by discord.py's names, and what each is for.
 NEEDED: Mapping[str, str] = MappingProxyType(
     {
-        "view_channel": "to see the channel at all",
+        "view_channel": "to see the channel",
         "send_messages": "to answer in the channel",
         "create_public_threads": "to open a thread for the answer",
         "send_messages_in_threads": "to answer in threads",
-        "read_message_history": "to read what was said before, and to reply to a message",
+        "read_message_history": "to read earlier messages, and to reply to a message",
         "attach_files": "to send a very long answer as a file",
     }
 )
 
 
-def permissions() -> discord.Permissions:
-    """Those permissions."""
+def needed_permissions() -> discord.Permissions:
     return discord.Permissions(**dict.fromkeys(NEEDED, True))
 
 
 def server_url(application_id: str) -> str:
-    """What a server's admin opens to invite the bot."""
+    """The link with which an admin adds the bot to a server."""
     query = {
         "client_id": application_id,
         "scope": "bot applications.commands",
-        "permissions": str(permissions().value),
+        "permissions": str(needed_permissions().value),
     }
     return f"{_AUTHORIZE}?{urlencode(query)}"
 
 
 def user_url(application_id: str) -> str:
-    """What a person opens to use /ask and the menus wherever they are."""
+    """The link with which a person installs the bot for themselves: /ask and menus anywhere."""
     query = {
         "client_id": application_id,
         "scope": "applications.commands",
@@ -51,16 +50,16 @@ def user_url(application_id: str) -> str:
 
 
 async def application_id(api_url: str, token: str) -> str:
-    """The application's id: as Discord says, or, offline, as the token does.
+    """The application's id: from Discord, or from the token if Discord can't be reached.
 
     Raises:
-        RestError: the token is refused, or holds no id while Discord can't be asked.
+        RestError: Discord rejected the token, or can't be reached and the token holds no id.
     """
     try:
         async with Rest(api_url, token) as rest:
             return str((await rest.get("/oauth2/applications/@me"))["id"])
     except RestError as error:
-        found = application_id_in(token)
-        if error.status == 401 or found is None:
+        id_in_token = application_id_in(token)
+        if error.status == 401 or id_in_token is None:
             raise
-        return found
+        return id_in_token

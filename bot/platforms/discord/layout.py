@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from bot.core.ports import FinishedReply
 from bot.platforms.shared.message_splitter import split, utf16_units
@@ -18,13 +19,16 @@ EMPTY = "…"
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
 
 
+Controls: TypeAlias = Literal["", "running", "ended"]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One message as it should stand. `controls` names the buttons under it; `file` is the text
     of the file with it."""
 
     content: str
-    controls: str = ""  # "", "running" or "ended"
+    controls: Controls = ""
     file: str | None = None
 
 
@@ -84,7 +88,7 @@ def _clipped(text: str, limit: int) -> str:
     return f"{cut if len(cut) > limit // 2 else text}…"
 
 
-def _drafts(chunks: list[str], controls: str) -> list[Draft]:
+def _drafts(chunks: list[str], controls: Controls) -> list[Draft]:
     return [*map(Draft, chunks[:-1]), Draft(chunks[-1], controls)]
 
 

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 import discord
 from discord import app_commands
 
-#: By language, then by the English text. What is missing stays English.
+from bot.platforms.discord import texts
+
+#: By locale, then by the text in the code. Missing texts are shown as in the code.
 TEXTS: Mapping[discord.Locale, Mapping[str, str]] = {
+    # The menu is registered under a British name, which must not change: admins' permissions for
+    # it are lost with the name.
+    discord.Locale.american_english: {texts.SUMMARIZE_MENU: "Summarize from here"},
     discord.Locale.german: {
-        "Ask about this": "Hierzu fragen",
-        "Summarise from here": "Ab hier zusammenfassen",
-        "Ask me something": "Frag mich etwas",
-        "Your question": "Deine Frage",
-        "A picture to look at": "Ein Bild zum Ansehen",
-        "Only you see the answer": "Nur du siehst die Antwort",
+        texts.ASK_ABOUT_MENU: "Hierzu fragen",
+        texts.SUMMARIZE_MENU: "Ab hier zusammenfassen",
+        texts.ASK_COMMAND: "Frag mich etwas",
+        texts.ASK_QUESTION: "Deine Frage",
+        texts.ASK_PICTURE: "Ein Bild zum Ansehen",
+        texts.ASK_PRIVATE: "Nur du siehst die Antwort",
         "Say what I can do": "Sagen, was ich kann",
         "Stop the reply that I am writing here": "Die Antwort anhalten, die ich hier schreibe",
         "Show how I behave here": "Zeigen, wie ich mich hier verhalte",
@@ -24,13 +29,10 @@ TEXTS: Mapping[discord.Locale, Mapping[str, str]] = {
 
 
 class Translations(app_commands.Translator):
-    """Looks texts up."""
-
     async def translate(
         self,
         string: app_commands.locale_str,
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
-        """The text in that language, or None."""
         return TEXTS.get(locale, {}).get(string.message)

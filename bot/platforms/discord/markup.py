@@ -1,4 +1,4 @@
-"""What a Discord message says as plain text: mentions by name, embeds, forwards, components."""
+"""The plain text of a Discord message: mentions as names, embeds, forwards, components."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import discord
 
+from bot.platforms.discord import texts
 from bot.platforms.shared.mentions import Mention, MentionedText, Target, read_mentions
 
 _USER = r"<@!?(?P<user>\d{1,20})>"
@@ -43,23 +44,23 @@ def read_text(text: str, names: Names) -> MentionedText:
 
 
 def message_text(message: Any, names: Names, *, unfurls: bool = False) -> str:
-    """All that a message (or a forwarded one's snapshot) says.
+    """Everything in a message, or in the snapshot of a forwarded one.
 
-    `unfurls`: also what Discord found behind its links; that comes and goes after the message was
-    written, so it is left out where an edit of the text would mean something.
+    `unfurls`: also the previews of its links. They come and go after the message was written, so
+    they are left out where a changed text counts as an edit.
     """
     parts = [read_text(message.content or "", names).text]
     for snapshot in getattr(message, "message_snapshots", None) or ():
         forwarded = message_text(snapshot, names, unfurls=True)
         if forwarded:
-            parts.append(f"Forwarded message:\n{_quote(forwarded)}")
+            parts.append(f"{texts.FORWARDED}\n{quote(forwarded)}")
     parts += [
         text
         for embed in message.embeds
         if (unfurls or embed.type == "rich") and (text := _embed_text(embed))
     ]
     parts += _component_texts(message.components)
-    parts += [f"[sticker: {sticker.name}]" for sticker in message.stickers]
+    parts += [texts.sticker(sticker.name) for sticker in message.stickers]
     poll = getattr(message, "poll", None)
     if poll is not None:
         parts.append(_poll_text(poll))
@@ -67,7 +68,7 @@ def message_text(message: Any, names: Names, *, unfurls: bool = False) -> str:
 
 
 def own_text(message: Any) -> str:
-    """What one of the bot's own messages says, without the notes at its foot."""
+    """The text of one of the bot's own messages, without the notes at its foot."""
     return _FOOT.sub("", message.content or "").strip()
 
 
@@ -79,7 +80,7 @@ def media_of(components: Iterable[Any]) -> Iterator[Any]:
                 yield item.media
         if getattr(component, "media", None) is not None:
             yield component.media
-        yield from media_of(_below(component))
+        yield from media_of(_children(component))
 
 
 def _target(match: re.Match[str], names: Names) -> Target:
@@ -93,11 +94,13 @@ def _target(match: re.Match[str], names: Names) -> Target:
 def _named(match: re.Match[str], names: Names) -> str:
     if match["user"]:
         user = int(match["user"])
-        return f"@{names.my_name if user == names.me else names.users.get(user, 'somebody')}"
+        return (
+            f"@{names.my_name if user == names.me else names.users.get(user, texts.UNKNOWN_USER)}"
+        )
     if match["role"]:
-        return f"@{names.roles.get(int(match['role']), 'some role')}"
+        return f"@{names.roles.get(int(match['role']), texts.UNKNOWN_ROLE)}"
     if match["channel"]:
-        return f"#{names.channels.get(int(match['channel']), 'some-channel')}"
+        return f"#{names.channels.get(int(match['channel']), texts.UNKNOWN_CHANNEL)}"
     if match["emoji"]:
         return f":{match['emoji']}:"
     if match["command"]:
@@ -109,7 +112,7 @@ def _time(seconds: int) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
     except (OverflowError, ValueError, OSError):
-        return "some time"
+        return texts.UNKNOWN_TIME
 
 
 def _embed_text(embed: discord.Embed) -> str:
@@ -117,30 +120,31 @@ def _embed_text(embed: discord.Embed) -> str:
     lines += [f"{entry.name}: {entry.value}" for entry in embed.fields]
     lines.append(embed.footer.text)
     text = "\n".join(line for line in lines if line)
-    return _quote(text) if text else ""
+    return quote(text) if text else ""
 
 
 def _component_texts(components: Iterable[Any]) -> list[str]:
-    """The text displays of Components V2; buttons and the like say nothing."""
-    found = []
+    """The text displays of Components V2; buttons and the like have no text."""
+    component_texts = []
     for component in components:
         content = getattr(component, "content", None)
         if isinstance(content, str) and content.strip():
-            found.append(content.strip())
-        found += _component_texts(_below(component))
-    return found
+            component_texts.append(content.strip())
+        component_texts += _component_texts(_children(component))
+    return component_texts
 
 
-def _below(component: Any) -> list[Any]:
-    below = list(getattr(component, "children", None) or ())
+def _children(component: Any) -> list[Any]:
+    children = list(getattr(component, "children", None) or ())
     accessory = getattr(component, "accessory", None)
-    return [*below, accessory] if accessory is not None else below
+    return [*children, accessory] if accessory is not None else children
 
 
 def _poll_text(poll: discord.Poll) -> str:
     answers = "\n".join(f"- {answer.text}" for answer in poll.answers)
-    return f"Poll: {poll.question}\n{answers}"
+    return texts.poll(poll.question, answers)
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """`text` with a ">" before each line."""
     return "\n".join(f"> {line}" for line in text.splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import discord
 from discord import ui
@@ -12,22 +12,26 @@ from discord import ui
 from bot.core.commands.parsing import Command
 from bot.core.personas import MAX_TEXT, SAMPLING_FIELDS
 from bot.core.records import SamplingOverrides
+from bot.platforms.discord import texts
+from bot.platforms.discord.pending_interactions import Interaction
 
-Interaction = discord.Interaction[Any]
-Submitted: TypeAlias = Callable[[Interaction, Mapping[str, str]], Awaitable[None]]
+if TYPE_CHECKING:
+    from bot.platforms.discord.client import Client
 
-#: A form has five fields: those that people change have their own, the others share one.
+OnSubmit: TypeAlias = Callable[[Interaction, Mapping[str, str]], Awaitable[None]]
+
+#: A form has at most five fields: the most used settings have their own, the others share one.
 _OWN_FIELD = ("temperature", "max_new_tokens")
-_SHARED = tuple(name for name in SAMPLING_FIELDS if name not in _OWN_FIELD)
+_SHARED_FIELD = tuple(name for name in SAMPLING_FIELDS if name not in _OWN_FIELD)
 _SETTING = re.compile(r"([a-z_-]+)\s*[=: ]\s*(\S+)", re.IGNORECASE)
 
 
 class Form(ui.Modal):
     """A form whose fields become a command's arguments; empty ones are left out."""
 
-    def __init__(self, title: str, submitted: Submitted) -> None:
+    def __init__(self, title: str, on_submit: OnSubmit) -> None:
         super().__init__(title=title[:45], timeout=30 * 60)
-        self._submitted = submitted
+        self._on_submit = on_submit
         self._fields: dict[str, ui.TextInput[Any]] = {}
 
     def add(
@@ -53,61 +57,70 @@ class Form(ui.Modal):
         self.add_item(ui.Label(text=label[:45], description=about[:100] or None, component=entry))
 
     async def on_submit(self, interaction: Interaction) -> None:
-        """Hand the filled fields over."""
-        filled = {name: entry.value.strip() for name, entry in self._fields.items()}
-        args = {name: value for name, value in filled.items() if value}
-        args |= _settings(args.pop("more", ""))
-        await self._submitted(interaction, args)
+        values = {name: entry.value.strip() for name, entry in self._fields.items()}
+        args = {name: value for name, value in values.items() if value}
+        args |= _parse_settings(args.pop("more", ""))
+        await self._on_submit(interaction, args)
 
-    async def on_error(  # type: ignore[override]  # a modal's has no item, so discord.py's own
+    async def on_error(  # type: ignore[override]  # discord.py's modals pass no item
         self, interaction: Interaction, error: Exception, /
     ) -> None:
-        """Whatever goes wrong is told as it is for commands."""
-        await interaction.client.on_interaction_error(interaction, error)
+        client: Client = interaction.client
+        await client.interactions.fail(interaction, error)
+
+
+def takes_form(command: Command) -> bool:
+    """Whether a command's text is written in a form, together with the sampling settings."""
+    return any(parameter.name == "text" for parameter in command.parameters)
 
 
 def persona_form(
     command: Command,
-    submitted: Submitted,
+    on_submit: OnSubmit,
     *,
     text: str = "",
     sampling: SamplingOverrides | None = None,
 ) -> Form:
-    """The form of a command that takes a persona's text, filled with what counts now."""
+    """The form of a command that takes a persona's text, filled with the current values."""
     sampling = sampling or SamplingOverrides()
-    form = Form(_title(command), submitted)
-    names = {parameter.name: parameter for parameter in command.parameters}
+    form = Form(_title(command), on_submit)
+    parameters = {parameter.name: parameter for parameter in command.parameters}
     form.add(
         "text",
-        "Persona",
-        about=names["text"].help,
+        texts.PERSONA_FIELD,
+        about=parameters["text"].help,
         value=text,
         long=True,
-        required=names["text"].required,
+        required=parameters["text"].required,
         limit=MAX_TEXT,
     )
-    if "question" in names:
-        form.add("question", "A question to try it on", long=True, limit=1000)
-    if "temperature" in names:
+    if "question" in parameters:
+        form.add("question", texts.TRY_QUESTION_FIELD, long=True, limit=1000)
+    if "temperature" in parameters:
         for name in _OWN_FIELD:
             form.add(
-                name, name.replace("_", " "), about=names[name].help, value=_shown(sampling, name)
+                name,
+                name.replace("_", " "),
+                about=parameters[name].help,
+                value=_setting_text(sampling, name),
             )
-        more = ", ".join(f"{n}={v}" for n in _SHARED if (v := _shown(sampling, n)))
+        more = ", ".join(f"{n}={v}" for n in _SHARED_FIELD if (v := _setting_text(sampling, n)))
         form.add(
             "more",
-            "More sampling settings",
-            about=f"Of {', '.join(_SHARED)}: top_k=40, seed=1",
+            texts.MORE_SETTINGS_FIELD,
+            about=texts.more_settings_help(_SHARED_FIELD),
             value=more,
             limit=200,
         )
     return form
 
 
-def question_form(title: str, submitted: Submitted, *, suggestion: str) -> Form:
-    """Ask for a question."""
-    form = Form(title, submitted)
-    form.add("question", "Your question", value=suggestion, long=True, required=True, limit=2000)
+def question_form(on_submit: OnSubmit, *, suggestion: str) -> Form:
+    """Ask for a question about a message."""
+    form = Form(texts.ASK_ABOUT_MENU, on_submit)
+    form.add(
+        "question", texts.QUESTION_FIELD, value=suggestion, long=True, required=True, limit=2000
+    )
     return form
 
 
@@ -116,13 +129,13 @@ def _title(command: Command) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _shown(sampling: SamplingOverrides, name: str) -> str:
+def _setting_text(sampling: SamplingOverrides, name: str) -> str:
     value = getattr(sampling, name)
     return "" if value is None else str(value)
 
 
-def _settings(text: str) -> dict[str, str]:
-    """`top_k=40, seed=1`, as people write such things. A name that is none is kept, so that the
-    core refuses it aloud instead of it being dropped."""
+def _parse_settings(text: str) -> dict[str, str]:
+    """`top_k=40, seed=1`, as people write it. Unknown names are kept, so that the core refuses
+    them aloud."""
     pairs = _SETTING.findall(text.replace(",", " "))
     return {name.lower().replace("-", "_"): value for name, value in pairs}

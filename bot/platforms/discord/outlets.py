@@ -1,4 +1,4 @@
-"""Where a reply's messages go: sends, edits and deletes them in a channel, a thread or a DM."""
+"""Sends, edits and deletes a reply's messages in a channel, a thread or a DM."""
 
 from __future__ import annotations
 
@@ -11,78 +11,81 @@ import discord
 
 from bot.core.records import Turn
 from bot.platforms.discord import keys
-from bot.platforms.discord.layout import FILE_NAME, MAX_POSTS, Draft
+from bot.platforms.discord.layout import FILE_NAME, MAX_POSTS, Controls, Draft
 from bot.platforms.shared.ids import parse_id
 
 #: Makes the buttons that a draft names.
-Buttons: TypeAlias = Callable[[str], discord.ui.View | None]
+MakeButtons: TypeAlias = Callable[[Controls], discord.ui.View | None]
 
 
-class NoPlace(Exception):
-    """There is nowhere to answer: the channel is gone, or the bot may not write there."""
+class NoReplyPlace(Exception):
+    """The channel was deleted, or the bot may not write there."""
 
 
-class Expired(Exception):
+class InteractionExpired(Exception):
     """The interaction's fifteen minutes are over."""
 
 
 class MessageGone(Exception):
-    """The message is not there any more: somebody deleted it, or its thread."""
+    """Somebody deleted the message or its thread."""
 
 
 class Outlet(Protocol):
     """Sends, edits and deletes the messages of one reply.
 
-    One that `expires` raises Expired from then on, and another has to be found.
+    An outlet that `expires` is not `alive` from some time on, and then raises InteractionExpired:
+    the reply continues through another.
     """
 
     max_posts: int
     expires: bool
 
     @property
-    def alive(self) -> bool:
-        """Whether it has not expired."""
-        ...
+    def alive(self) -> bool: ...
 
     @property
     def lane(self) -> Hashable:
-        """What shares a rate limit has one lane."""
+        """Outlets with the same lane share a rate limit."""
         ...
 
     def posted(self, message_ids: list[int]) -> tuple[str, ...]:
-        """The messages as the core stores them."""
+        """The ids of the messages, as the core stores them in `Turn.posted`."""
         ...
 
     async def send(self, draft: Draft, number: int) -> int:
-        """Post a message, the reply's `number`th from 0; its id. Raises discord.HTTPException."""
+        """Post the reply's message with this number, from 0; its id.
+
+        Raises:
+            InteractionExpired, discord.HTTPException: it can't be posted.
+        """
         ...
 
     async def edit(self, message_id: int, draft: Draft) -> None:
-        """Change a message. Raises MessageGone, discord.HTTPException."""
+        """Edit a message. Raises InteractionExpired, MessageGone, discord.HTTPException."""
         ...
 
     async def delete(self, message_id: int) -> None:
-        """Delete a message, if it is there. Raises discord.HTTPException."""
+        """Delete a message if it still exists. Raises discord.HTTPException."""
         ...
 
     async def typing(self) -> None:
-        """Show that the bot is writing, for some ten seconds."""
+        """Show for about ten seconds that the bot is writing."""
         ...
 
-    async def leave(self) -> None:
-        """It has expired and the reply goes on elsewhere: leave nothing unfinished here."""
+    async def clear_placeholder(self) -> None:
+        """Remove what shows that a reply is coming here, since it continues elsewhere."""
         ...
 
-    async def give_up(self) -> bool:
-        """It has expired and there is no other place: say so, if that can still be said."""
+    async def report_expiry(self) -> bool:
+        """Say that the reply can't be given any more; whether that could still be said."""
         ...
 
 
 class ChannelOutlet:
-    """A reply in a channel, a thread or a DM.
+    """An outlet into a channel, a thread or a DM.
 
-    Nobody is pinged but the asker. The nonce of a message depends on the turn alone, so that one
-    that was sent just before a crash is found again instead of sent twice.
+    Only the asker is pinged. A message's nonce depends on the turn alone, so Discord returns a
+    message that was sent just before a crash instead of posting it twice.
     """
 
     max_posts = MAX_POSTS
@@ -90,28 +93,26 @@ class ChannelOutlet:
     alive = True
 
     def __init__(
-        self, channel: Any, turn: Turn, buttons: Buttons, *, reply_to: int | None = None
+        self, channel: Any, turn: Turn, make_buttons: MakeButtons, *, reply_to: int | None = None
     ) -> None:
         self._channel = channel
         self._turn = turn
-        self._buttons = buttons
+        self._make_buttons = make_buttons
         self._reply_to = reply_to
-        self._lost = 0
+        self._replaced = 0
         self._mentions = mentions_of(turn)
 
     @property
     def lane(self) -> Hashable:
-        """Discord's limits of sending and editing are a channel's."""
+        """Discord limits sends and edits per channel."""
         return int(self._channel.id)
 
     def posted(self, message_ids: list[int]) -> tuple[str, ...]:
-        """See Outlet.posted."""
         return tuple(keys.posted_id(self._channel.id, message) for message in message_ids)
 
     async def send(self, draft: Draft, number: int) -> int:
-        """See Outlet.send."""
         options: dict[str, Any] = {}
-        if view := self._buttons(draft.controls):
+        if view := self._make_buttons(draft.controls):
             options["view"] = view
         if draft.file is not None:
             options["file"] = file_of(draft.file)
@@ -127,12 +128,11 @@ class ChannelOutlet:
             **options,
         )
         if sent.content != draft.content.strip():
-            # The nonce found the message of a run that crashed: bring it up to date.
+            # Discord returned the message of a run that crashed, for its nonce: update it.
             await self.edit(sent.id, draft)
         return int(sent.id)
 
     async def edit(self, message_id: int, draft: Draft) -> None:
-        """See Outlet.edit."""
         message = self._channel.get_partial_message(message_id)
         options: dict[str, Any] = {}
         if draft.file is not None:
@@ -142,46 +142,42 @@ class ChannelOutlet:
         try:
             await message.edit(
                 content=draft.content,
-                view=self._buttons(draft.controls),
+                view=self._make_buttons(draft.controls),
                 allowed_mentions=self._mentions,
                 **options,
             )
         except discord.NotFound as error:
-            # The same nonce would find the deleted message again, for some minutes.
-            self._lost += 1
+            # For some minutes Discord returns the deleted message for the same nonce.
+            self._replaced += 1
             raise MessageGone from error
 
     async def delete(self, message_id: int) -> None:
-        """See Outlet.delete."""
-        self._lost += 1  # what comes in its place is another message
+        self._replaced += 1
         try:
             await self._channel.get_partial_message(message_id).delete()
         except discord.NotFound:
             return
 
     async def typing(self) -> None:
-        """See Outlet.typing."""
         await self._channel.typing()
 
-    async def leave(self) -> None:
-        """A channel does not expire."""
+    async def clear_placeholder(self) -> None:
+        pass  # a channel does not expire
 
-    async def give_up(self) -> bool:
-        """A channel does not expire."""
+    async def report_expiry(self) -> bool:
         return False
 
     def _nonce(self, number: int) -> str:
-        whole = f"{self._turn.question_id} {self._turn.id} {number} {self._lost}"
-        return hashlib.sha256(whole.encode()).hexdigest()[:25]
+        text = f"{self._turn.question_id} {self._turn.id} {number} {self._replaced}"
+        return hashlib.sha256(text.encode()).hexdigest()[:25]
 
 
 def mentions_of(turn: Turn) -> discord.AllowedMentions:
-    """Only those who asked are pinged, whatever the reply says."""
+    """Ping only the askers, whatever the reply says."""
     askers = {parse_id(message.author_id) for message in turn.messages}
     users = [discord.Object(asker) for asker in askers if asker is not None]
     return discord.AllowedMentions(everyone=False, roles=False, users=users, replied_user=True)
 
 
 def file_of(text: str) -> discord.File:
-    """A long reply as a file."""
     return discord.File(io.BytesIO(text.encode()), FILE_NAME)

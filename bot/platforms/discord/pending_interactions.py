@@ -1,8 +1,7 @@
-"""The interactions that wait for an answer: known by the question, kept across a restart."""
+"""The interactions that wait for an answer, by their question; kept across a restart."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,63 +11,65 @@ import discord
 
 from bot.core.records import Turn
 from bot.platforms.discord import keys
-from bot.platforms.discord.ports import AskStore
+from bot.platforms.discord.ports import InteractionStore
 from bot.platforms.shared.recent import RecentDict
-from bot.records.discord import SavedAsk
-
-logger = logging.getLogger(__name__)
+from bot.records.discord import SavedInteraction
 
 Interaction: TypeAlias = discord.Interaction[Any]
-Now: TypeAlias = Callable[[], datetime]
+Clock: TypeAlias = Callable[[], datetime]
 
-#: Discord takes answers for 15 minutes; what is left of them is for telling that they are over.
-TOKEN_LIVES = timedelta(minutes=14, seconds=30)
-LONG_ENOUGH = timedelta(minutes=5)  # what has to be left for another reply through it
-KEEP = timedelta(days=1)  # after that it is not known any more whether an answer was private
-MAX_OPEN = 1_000
+#: Discord accepts answers for 15 minutes; the rest is left to say that they are over.
+TOKEN_LIFETIME = timedelta(minutes=14, seconds=30)
+REUSABLE_FOR = timedelta(minutes=5)  # an interaction needs this much left to carry another reply
+KEPT_FOR = timedelta(days=1)  # after that nobody knows whether an answer was private
+MAX_PENDING = 1_000
 
 
 @dataclass(slots=True)
-class Asked:
-    """An interaction that a question is answered through. `over`: Discord has said so itself."""
+class PendingInteraction:
+    """An interaction that a question is answered through. `revoked`: Discord ended it early."""
 
-    saved: SavedAsk
+    saved: SavedInteraction
     interaction: Interaction
-    now: Now
-    over: bool = False
+    clock: Clock
+    revoked: bool = False
 
     @property
-    def left(self) -> timedelta:
-        """How long answers are taken for."""
-        return timedelta() if self.over else self.saved.at + TOKEN_LIVES - self.now()
+    def time_left(self) -> timedelta:
+        """How long Discord accepts answers."""
+        return timedelta() if self.revoked else self.saved.at + TOKEN_LIFETIME - self.clock()
 
     @property
     def alive(self) -> bool:
-        """Whether answers are taken."""
-        return self.left > timedelta()
+        return self.time_left > timedelta()
 
 
-class Asks:
-    """The interactions, by the question that they answer; the oldest drop out."""
+class PendingInteractions:
+    """The interactions by the id of their question; at `MAX_PENDING` the oldest drop out."""
 
-    def __init__(self, store: AskStore | None = None, now: Now = discord.utils.utcnow) -> None:
+    def __init__(
+        self, store: InteractionStore | None = None, clock: Clock = discord.utils.utcnow
+    ) -> None:
         self._store = store
-        self._now = now
-        self._open: RecentDict[str, Asked] = RecentDict(MAX_OPEN)
+        self._clock = clock
+        self._pending: RecentDict[str, PendingInteraction] = RecentDict(MAX_PENDING)
 
     async def attach(self, client: discord.Client) -> None:
-        """Go on with what earlier runs, and earlier clients of this one, have left."""
-        known = {asked.saved.asking: asked.saved for asked in self._open.values()}
+        """Continue through `client` what earlier runs, and earlier clients of this one, left."""
+        saved = {question_id: pending.saved for question_id, pending in self._pending.items()}
         if self._store is not None:
-            known |= {ask.asking: ask for ask in await self._store.saved(self._now() - KEEP)}
-        for saved in known.values():
-            self._put(Asked(saved, _revived(saved, client), self._now))
+            stored = await self._store.saved_since(self._clock() - KEPT_FOR)
+            saved |= {interaction.question_id: interaction for interaction in stored}
+        for question_id, interaction in saved.items():
+            self._pending[question_id] = PendingInteraction(
+                interaction, _restored(interaction, client), self._clock
+            )
 
-    async def add(self, asking: str, interaction: Interaction, *, private: bool) -> None:
+    async def add(self, question_id: str, interaction: Interaction, *, private: bool) -> None:
         """Answer this question through this interaction from now on."""
         pressed = interaction.message
-        saved = SavedAsk(
-            asking=asking,
+        saved = SavedInteraction(
+            question_id=question_id,
             interaction=interaction.id,
             application=interaction.application_id,
             channel=interaction.channel_id or 0,
@@ -77,26 +78,23 @@ class Asks:
             pressed=None if pressed is None else pressed.id,
             token=interaction.token,
         )
-        self._put(Asked(saved, interaction, self._now))
+        self._pending[question_id] = PendingInteraction(saved, interaction, self._clock)
         if self._store is not None:
-            await self._store.save(saved, forget_before=self._now() - KEEP)
+            await self._store.save(saved, delete_before=self._clock() - KEPT_FOR)
 
-    def of(self, turn: Turn) -> Asked | None:
-        """The interaction of a turn, whether it is still alive or not."""
-        return self._open.get(turn.question_id)
-
-    def _put(self, asked: Asked) -> None:
-        self._open[asked.saved.asking] = asked
+    def of(self, turn: Turn) -> PendingInteraction | None:
+        """The interaction of a turn's question, alive or not."""
+        return self._pending.get(turn.question_id)
 
 
-def is_asked(turn: Turn) -> bool:
-    """Whether a turn was asked through an interaction. What follows on its answer in the channel,
-    in the same conversation, is an ordinary message."""
+def is_from_interaction(turn: Turn) -> bool:
+    """Whether a turn's question came through an interaction. A follow-up to its answer in the
+    channel belongs to the same conversation and is an ordinary message."""
     return turn.key.thread == f"{keys.ASK}{turn.question_id}"
 
 
-def _revived(saved: SavedAsk, client: discord.Client) -> Interaction:
-    """An interaction as far as it is needed for answering."""
+def _restored(saved: SavedInteraction, client: discord.Client) -> Interaction:
+    """An interaction with as much as answering needs."""
     data: Any = {
         "id": str(saved.interaction),
         "application_id": str(saved.application),
@@ -105,7 +103,7 @@ def _revived(saved: SavedAsk, client: discord.Client) -> Interaction:
         "version": 1,
         "attachment_size_limit": 10 * 1024 * 1024,
     }
-    # discord.py makes interactions out of events only; this is how it makes them.
+    # discord.py makes interactions from gateway events only; this is how it does that.
     interaction: Interaction = discord.Interaction(data=data, state=client._connection)
     interaction.channel = client.get_partial_messageable(saved.channel)  # type: ignore[assignment]
     return interaction

@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from bot.records.discord import SavedAsk
+from bot.records.discord import SavedInteraction
 
 
-class AskStore(Protocol):
-    """Where interactions are kept across a restart."""
+class InteractionStore(Protocol):
+    """Keeps the interactions that wait for an answer across a restart."""
 
-    async def save(self, ask: SavedAsk, *, forget_before: datetime) -> None:
-        """Keep an interaction, instead of the question's last one; delete those of before then."""
+    async def save(self, interaction: SavedInteraction, *, delete_before: datetime) -> None:
+        """Keep an interaction in place of its question's last one, and delete those of before
+        `delete_before`."""
         ...
 
-    async def saved(self, since: datetime) -> list[SavedAsk]:
-        """Those since then, oldest first."""
+    async def saved_since(self, since: datetime) -> list[SavedInteraction]:
+        """The interactions since then, oldest first."""
         ...

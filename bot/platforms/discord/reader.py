@@ -1,4 +1,4 @@
-"""Turns Discord's messages into the core's events and records; knows who the bot is."""
+"""Turns Discord's messages into the core's events."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from bot.platforms.discord import keys
 from bot.platforms.discord.files import Files
 from bot.platforms.discord.markup import Names, media_of, message_text, own_text, read_text
 
-_WRITTEN = (discord.MessageType.default, discord.MessageType.reply)
+_BY_USERS = (discord.MessageType.default, discord.MessageType.reply)
 _READABLE = (
-    *_WRITTEN,
+    *_BY_USERS,
     discord.MessageType.chat_input_command,
     discord.MessageType.context_menu_command,
 )
 
 
 class Reader:
-    """Reads messages."""
-
     def __init__(self, client: discord.Client, files: Files) -> None:
         self._client = client
         self._files = files
@@ -39,17 +37,16 @@ class Reader:
         user = self._client.user
         return user.id if user is not None else 0
 
-    def is_written(self, message: discord.Message) -> bool:
-        """Whether somebody else wrote it (it is no notice of Discord's, and not the bot's own)."""
-        return message.type in _WRITTEN and message.author.id != self.me
+    def is_user_message(self, message: discord.Message) -> bool:
+        """Whether somebody else wrote it: not a system message, and not the bot's own."""
+        return message.type in _BY_USERS and message.author.id != self.me
 
     def received(
         self, message: discord.Message, earlier: Earlier | None, foot: tuple[str, ...]
     ) -> MessageReceived:
-        """A message as the core takes it."""
         names = self.names(message)
         content = read_text(message.content or "", names)
-        target = _replied_to(message)
+        author_replied_to = _replied_to_author(message)
         return MessageReceived(
             key=keys.key_of(message.channel, _guild_id(message)),
             id=str(message.id),
@@ -60,10 +57,13 @@ class Reader:
             mentions_bot=content.calls_bot,
             mentions_bot_role=content.calls_bot_role,
             mentions_everyone=message.mention_everyone,
-            replies_to_bot=target == self.me,
-            replies_to=_posted(message) if target == self.me else "",
+            replies_to_bot=author_replied_to == self.me,
+            replies_to=_posted(message) if author_replied_to == self.me else "",
             addresses_other=content.addresses_other
-            or (target not in (None, self.me, message.author.id) and not content.calls_bot),
+            or (
+                author_replied_to not in (None, self.me, message.author.id)
+                and not content.calls_bot
+            ),
             at=message.created_at,
             earlier=earlier,
             foot=foot,
@@ -72,7 +72,6 @@ class Reader:
     def edited(
         self, message: discord.Message, as_new: MessageReceived, at: datetime
     ) -> MessageEdited:
-        """A message that reads differently now."""
         return MessageEdited(
             key=keys.key_of(message.channel, _guild_id(message)),
             id=str(message.id),
@@ -83,7 +82,7 @@ class Reader:
         )
 
     def past(self, message: Any) -> PastMessage | None:
-        """A message from before; None if there is nothing in it to read."""
+        """A message from before the bot joined; None if there is nothing in it to read."""
         if message.type not in _READABLE:
             return None
         author = self._author(message)
@@ -94,7 +93,7 @@ class Reader:
         return PastMessage(str(message.id), author, text, files, message.created_at)
 
     def text(self, message: Any) -> str:
-        """All that a message says, with what Discord found behind its links."""
+        """Everything in a message, with the previews of its links."""
         return message_text(message, self.names(message), unfurls=True)
 
     def plain(self, message: Any) -> str:
@@ -102,18 +101,18 @@ class Reader:
         return read_text(message.content or "", self.names(message)).text
 
     def has_pictures(self, message: Any) -> bool:
-        """Whether there are files or media in it."""
+        """Whether it has files or media."""
         return bool(self._files.of(message)) or any(media_of(message.components))
 
     def names(self, message: Any) -> Names:
-        """Who is who in this message."""
+        """The names of everyone and everything that a message mentions."""
         guild = getattr(message, "guild", None)
         user = self._client.user
         channels = getattr(message, "channel_mentions", ())
         return Names(
             me=self.me,
             my_name=user.display_name if user is not None else "Parley",
-            my_roles=keys.my_roles(guild),
+            my_roles=keys.own_roles(guild),
             users={user.id: user.display_name for user in message.mentions},
             roles={role.id: role.name for role in message.role_mentions},
             channels={channel.id: channel.name for channel in channels},
@@ -121,7 +120,7 @@ class Reader:
 
     def _author(self, message: Any) -> Any:
         author = keys.author_of(message.author, self.me)
-        # What a webhook posts is a machine's, under whatever name.
+        # A webhook's message comes from a program, whatever its name is.
         webhook = getattr(message, "webhook_id", None) is not None
         return replace(author, is_bot=True) if webhook and not author.is_self else author
 
@@ -131,15 +130,15 @@ def _guild_id(message: discord.Message) -> int | None:
 
 
 def _posted(message: discord.Message) -> str:
-    """The message that this one is a reply to, as the core stores the bot's own."""
+    """The message that this one replies to, as `Turn.posted` names the bot's own."""
     reference = message.reference
     if reference is None or reference.message_id is None:
         return ""
     return keys.posted_id(reference.channel_id, reference.message_id)
 
 
-def _replied_to(message: discord.Message) -> int | None:
-    """Whose message this one is a reply to, as far as Discord tells."""
+def _replied_to_author(message: discord.Message) -> int | None:
+    """The author of the message that this one replies to, if Discord says."""
     reference = message.reference
     if reference is None or reference.type is discord.MessageReferenceType.forward:
         return None

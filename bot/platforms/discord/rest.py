@@ -1,4 +1,4 @@
-"""A few questions to Discord's API outside of a running client: for the start, doctor, invite."""
+"""A few requests to Discord's API without a running client: to start, for doctor and invite."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from bot.platforms.base import PlatformError
+from bot.platforms.discord import texts
 from bot.platforms.shared.ids import parse_id
 
 TIMEOUT_S = 15.0
@@ -18,16 +19,20 @@ USER_AGENT = "DiscordBot (parley, 1)"
 
 
 class RestError(PlatformError):
-    """Discord did not answer as it should; the text is one line for the operator. `status`: the
-    HTTP status, 0 where there was no answer at all."""
+    """A request failed; the text is one line for the operator.
 
-    def __init__(self, text: str, status: int = 0) -> None:
-        super().__init__(text)
+    `status` is the HTTP status, 0 if there was no answer.
+    """
+
+    def __init__(self, problem: str, fix: str, status: int = 0) -> None:
+        super().__init__(f"{problem}: {fix}")
+        self.problem = problem
+        self.fix = fix
         self.status = status
 
 
 class Rest:
-    """Asks Discord's API. `async with Rest(url, token) as rest: ...`"""
+    """A client of Discord's API. `async with Rest(url, token) as rest: ...`"""
 
     def __init__(self, api_url: str, token: str) -> None:
         self._api_url = api_url.rstrip("/")
@@ -51,10 +56,10 @@ class Rest:
             await self._session.close()
 
     async def get(self, path: str, **query: str) -> Any:
-        """The answer to a GET; a rate limit is waited for once.
+        """The JSON of a GET; waits once for a rate limit.
 
         Raises:
-            RestError: anything but an answer.
+            RestError: Discord did not answer with status 200.
         """
         assert self._session is not None, "use `async with`"
         for last_try in (False, True):
@@ -66,18 +71,16 @@ class Rest:
                         )
                         continue
                     if response.status != 200:
-                        raise RestError(_refusal(response.status), response.status)
+                        raise _status_error(response.status)
                     return await response.json(content_type=None)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                raise RestError(
-                    f"DISCORD_API_URL: no answer from Discord ({type(error).__name__}): is this "
-                    "machine online, and the address right?"
-                ) from error
+                problem = texts.no_answer(type(error).__name__)
+                raise RestError(problem, texts.NO_ANSWER_FIX) from error
         raise AssertionError("unreachable")
 
 
 def application_id_in(token: str) -> str | None:
-    """The bot's id, which its token begins with; None if it is no bot's token."""
+    """The bot's id, with which its token begins; None if it is not a bot's token."""
     first = token.partition(".")[0]
     try:
         decoded = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)).decode("ascii")
@@ -86,10 +89,7 @@ def application_id_in(token: str) -> str | None:
     return decoded if parse_id(decoded) is not None else None
 
 
-def _refusal(status: int) -> str:
+def _status_error(status: int) -> RestError:
     if status == 401:
-        return (
-            "DISCORD_TOKEN is refused by Discord: copy the bot's token again from the developer "
-            "portal (Bot, Reset Token)"
-        )
-    return f"Discord answers with status {status}"
+        return RestError(texts.TOKEN_REJECTED, texts.TOKEN_FIX, status)
+    return RestError(texts.bad_status(status), texts.TRY_LATER, status)

@@ -1,4 +1,4 @@
-"""A reply on Discord: messages that grow by paced edits, from typing to the last word."""
+"""A reply on Discord: messages that grow by paced edits, from typing to the final text."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ import discord
 from bot.core.ports import FinishedReply
 from bot.platforms.discord import layout
 from bot.platforms.discord.layout import Draft
-from bot.platforms.discord.outlets import Expired, MessageGone, NoPlace, Outlet
+from bot.platforms.discord.outlets import InteractionExpired, MessageGone, NoReplyPlace, Outlet
 from bot.platforms.discord.pacer import Pacer
-from bot.platforms.discord.pending_interactions import Now
+from bot.platforms.discord.pending_interactions import Clock
 
 logger = logging.getLogger(__name__)
 
-TYPING_EVERY_S = 8.0  # Discord shows it for ten
-TOO_OLD_TO_EDIT = 30046  # Discord limits edits of messages older than an hour, all together
+TYPING_EVERY_S = 8.0  # Discord shows it for ten seconds
+TOO_OLD_TO_EDIT = 30046  # Discord limits the edits of all messages older than an hour together
 OLD = timedelta(hours=1)
 OLD_EDIT_WITHIN_S = 15.0  # discord.py waits for that limit, however long
-RETRIES = (1.0, 3.0, 8.0)  # seconds before another try at the last words
+RETRIES = (1.0, 3.0, 8.0)  # seconds before the next try to post the final text
 
 
 @dataclass(slots=True)
 class _Post:
-    """A message of the reply. `shown is None`: of an earlier run, its content is not known."""
+    """A message of the reply. `draft` is its content; None: an earlier run's, unknown."""
 
     id: int
-    shown: Draft | None = None
+    draft: Draft | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A place for the reply: where, what stands there already, and a note for the foot."""
+class ReplyLocation:
+    """Where a reply goes: its outlet, the messages that exist already, a note for its foot."""
 
     outlet: Outlet
     posts: tuple[int, ...] = ()
     note: str | None = None
 
 
-#: Looks the place up; told where the reply stands, and whether a thread may be opened for it.
-Find: TypeAlias = Callable[[tuple[str, ...], bool], Awaitable[Opened]]
+#: Locates a reply, given its messages so far (`Turn.posted`) and whether to open a thread for it.
+Locate: TypeAlias = Callable[[tuple[str, ...], bool], Awaitable[ReplyLocation]]
 
 
 class DiscordReply:
     """`bot.core.ports.ReplySink` (and `KnowsPosted`).
 
-    Nothing is posted before the reply is wanted: a sink may be made only to take back what stands
-    there.
+    Nothing is posted before there is something to show: a sink may be opened only to take back an
+    earlier reply.
     """
 
-    def __init__(self, find: Find, posted: tuple[str, ...], pacer: Pacer, now: Now) -> None:
-        self._find = find
-        self._now = now
+    def __init__(self, locate: Locate, posted: tuple[str, ...], pacer: Pacer, clock: Clock) -> None:
+        self._locate = locate
+        self._clock = clock
         self._posted = posted
         self._pacer = pacer
         self._outlet: Outlet | None = None
@@ -67,49 +67,50 @@ class DiscordReply:
         self._note: str | None = None
         self._text = ""
         self._ahead = 0
-        self._reply: FinishedReply | None = None
-        self._shows = False  # something is posted, or should be
-        self._gone = False  # somebody deleted it while it was written: they don't want it
-        self._attending: asyncio.Task[None] | None = None
+        self._final: FinishedReply | None = None
+        self._has_posts = False  # something is posted, or is about to be
+        self._dropped = False  # it was deleted while being written, so its asker doesn't want it
+        self._typing: asyncio.Task[None] | None = None
 
     @property
     def posted(self) -> tuple[str, ...]:
-        """Where the reply stands."""
         if self._outlet is None:
             return self._posted
         return self._outlet.posted([post.id for post in self._posts])
 
+    async def open(self, *, create: bool = True) -> Outlet:
+        """Locate the reply, once. Raises NoReplyPlace, discord.HTTPException."""
+        return self._outlet or self._use(await self._locate(self._posted, create))
+
     async def waiting(self, ahead: int) -> None:
-        """Show that it is coming: typing, or how many are ahead."""
+        """Show typing, or how many others are served first."""
         outlet = await self.open()
         self._ahead = ahead
         if ahead or self._posts:
-            self._show(outlet)
-        if self._attending is None:
-            self._attending = asyncio.create_task(self._attend(outlet), name="discord typing")
+            self._schedule(outlet)
+        if self._typing is None:
+            self._typing = asyncio.create_task(self._keep_typing(outlet), name="discord typing")
 
     async def write(self, delta: str) -> None:
-        """Let it grow; the pacer shows it."""
         outlet = await self.open()
         self._text += delta
         if self._text.strip():
-            self._show(outlet)
+            self._schedule(outlet)
 
     async def restart(self) -> None:
-        """Begin again with nothing."""
         self._text = ""
-        if self._shows:
-            self._show(await self.open())
+        if self._has_posts:
+            self._schedule(await self.open())
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """Bring the last words, several times if Discord hiccups.
+        """Post the final text, with several tries while Discord is unavailable.
 
         Raises:
-            discord.HTTPException, aiohttp.ClientError, OSError: Discord does not take them.
+            discord.HTTPException, aiohttp.ClientError, OSError: Discord refuses it.
         """
-        await self._end_attending()
+        await self._stop_typing()
         outlet = await self.open()
-        self._reply = reply
+        self._final = reply
         for pause in (*RETRIES, None):
             try:
                 await self._pacer.finish(outlet.lane, self)
@@ -122,87 +123,84 @@ class DiscordReply:
         return self.posted
 
     async def withdraw(self) -> None:
-        """Delete what stands there."""
-        await self._end_attending()
+        await self._stop_typing()
         if self._outlet is None:
             if not self._posted:
                 return
-            with contextlib.suppress(NoPlace):
+            with contextlib.suppress(NoReplyPlace):
                 await self.open(create=False)
         if self._outlet is None:
             return
-        self._gone = True
-        await self._pacer.finish(self._outlet.lane, self)  # after an edit that is on its way
+        self._dropped = True
+        await self._pacer.finish(self._outlet.lane, self)  # waits for an edit under way
         for post in reversed(self._posts):
             await self._outlet.delete(post.id)
         self._posts.clear()
 
-    async def bring(self) -> None:
-        """For the pacer: make the messages what they should be.
+    async def update(self) -> None:
+        """For the pacer: make the messages what they should be now.
 
         Raises:
-            NoPlace, discord.HTTPException: Discord does not take it; or the place expired, there
+            NoReplyPlace, discord.HTTPException: Discord refuses it; or the outlet expired, there
                 is no other, and that could not be said.
         """
         try:
-            await self._bring()
-        except Expired:
-            await self._move()
+            await self._update_posts()
+        except InteractionExpired:
+            await self._continue_elsewhere()
 
-    async def _bring(self) -> None:
+    async def _update_posts(self) -> None:
         outlet, drafts = self._outlet, self._drafts()
-        if outlet is None or self._gone:
+        if outlet is None or self._dropped:
             return
         if not outlet.alive:
-            raise Expired
+            raise InteractionExpired
         for number, draft in enumerate(drafts):
             try:
-                await self._bring_one(outlet, number, draft)
+                await self._update_post(outlet, number, draft)
             except MessageGone:
-                self._gone = True
+                self._dropped = True
                 return
         while len(self._posts) > len(drafts):
             await outlet.delete(self._posts[-1].id)
             self._posts.pop()
 
-    async def _move(self) -> None:
-        """Go on elsewhere: the place has expired."""
-        before = self._outlet
-        assert before is not None, "only what was opened expires"
+    async def _continue_elsewhere(self) -> None:
+        expired = self._outlet
+        assert expired is not None, "only an outlet that was opened expires"
         try:
-            self._take(await self._find(self.posted, True))
-            await self._bring()
-        except (NoPlace, discord.Forbidden):
-            self._gone = True
-            if not await before.give_up():
+            self._use(await self._locate(self.posted, True))
+            await self._update_posts()
+        except (NoReplyPlace, discord.Forbidden):
+            self._dropped = True
+            if not await expired.report_expiry():
                 raise
         else:
-            await before.leave()
+            await expired.clear_placeholder()
 
-    async def _bring_one(self, outlet: Outlet, number: int, draft: Draft) -> None:
+    async def _update_post(self, outlet: Outlet, number: int, draft: Draft) -> None:
         if number < len(self._posts):
             post = self._posts[number]
-            if post.shown == draft or self._spares(post, draft):
+            if post.draft == draft or self._skips_interim_edit(post, draft):
                 return
-            if await self._edited(outlet, post, draft):
+            if await self._edit(outlet, post, draft):
                 return
-            for left in self._posts[number:]:
-                await outlet.delete(left.id)
+            for outdated in self._posts[number:]:
+                await outlet.delete(outdated.id)
             del self._posts[number:]
-        sent = await outlet.send(draft, number)
-        self._posts.append(_Post(sent, draft))
+        message_id = await outlet.send(draft, number)
+        self._posts.append(_Post(message_id, draft))
 
-    def _spares(self, post: _Post, draft: Draft) -> bool:
-        """Whether an interim edit is left out, so that the last one is not refused."""
-        shown = post.shown
+    def _skips_interim_edit(self, post: _Post, draft: Draft) -> bool:
+        """An old message takes few edits: they are saved for its final text."""
         return (
-            self._reply is None
-            and shown is not None
-            and shown.controls == draft.controls
+            self._final is None
+            and post.draft is not None
+            and post.draft.controls == draft.controls
             and self._is_old(post)
         )
 
-    async def _edited(self, outlet: Outlet, post: _Post, draft: Draft) -> bool:
+    async def _edit(self, outlet: Outlet, post: _Post, draft: Draft) -> bool:
         """Edit a message; False if it has to be posted anew.
 
         Raises:
@@ -212,8 +210,8 @@ class DiscordReply:
             async with asyncio.timeout(OLD_EDIT_WITHIN_S if self._is_old(post) else None):
                 await outlet.edit(post.id, draft)
         except MessageGone:
-            if post.shown is None:
-                return False  # gone since long: another reply is wanted all the same
+            if post.draft is None:
+                return False  # deleted before this reply, which its asker wants nevertheless
             raise
         except TimeoutError:
             if not self._is_old(post):
@@ -223,48 +221,42 @@ class DiscordReply:
             if error.code != TOO_OLD_TO_EDIT:
                 raise
             return False
-        post.shown = draft
+        post.draft = draft
         return True
 
     def _is_old(self, post: _Post) -> bool:
-        """Whether it can be edited a few times only."""
-        return self._now() - discord.utils.snowflake_time(post.id) > OLD
+        return self._clock() - discord.utils.snowflake_time(post.id) > OLD
 
     def _drafts(self) -> list[Draft]:
         limit = self._outlet.max_posts if self._outlet is not None else layout.MAX_POSTS
-        reply = self._reply
-        if reply is not None:
-            notes = (*reply.notes, self._note) if self._note else reply.notes
-            return layout.ended(replace(reply, notes=notes), limit)
+        final = self._final
+        if final is not None:
+            notes = (*final.notes, self._note) if self._note else final.notes
+            return layout.ended(replace(final, notes=notes), limit)
         if self._text.strip():
             return layout.running(self._text, limit)
         return layout.waiting(self._ahead)
 
-    def _show(self, outlet: Outlet) -> None:
-        self._shows = True
-        self._pacer.mark(outlet.lane, self)
+    def _schedule(self, outlet: Outlet) -> None:
+        self._has_posts = True
+        self._pacer.schedule(outlet.lane, self)
 
-    async def open(self, *, create: bool = True) -> Outlet:
-        """Find the place, once. Raises NoPlace, discord.HTTPException."""
-        return self._outlet or self._take(await self._find(self._posted, create))
+    def _use(self, location: ReplyLocation) -> Outlet:
+        self._outlet, self._note = location.outlet, location.note
+        self._posts = [_Post(message_id) for message_id in location.posts]
+        return location.outlet
 
-    def _take(self, opened: Opened) -> Outlet:
-        self._outlet, self._note = opened.outlet, opened.note
-        self._posts = [_Post(message) for message in opened.posts]
-        return opened.outlet
-
-    async def _attend(self, outlet: Outlet) -> None:
-        """Type until something stands there, and see when the place expires."""
+    async def _keep_typing(self, outlet: Outlet) -> None:
+        """Show typing until something is posted, and continue elsewhere when the outlet expires."""
         while outlet.alive and (outlet.expires or not self._posts):
-            # That it can't type is no reason not to answer.
             with contextlib.suppress(discord.DiscordException, aiohttp.ClientError, OSError):
-                await outlet.typing()
+                await outlet.typing()  # a reply does not depend on it
             await asyncio.sleep(TYPING_EVERY_S)
         if not outlet.alive:
-            self._show(outlet)
+            self._schedule(outlet)
 
-    async def _end_attending(self) -> None:
-        task, self._attending = self._attending, None
+    async def _stop_typing(self) -> None:
+        task, self._typing = self._typing, None
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Registers the commands with Discord, only if they differ from what is registered."""
+"""Registers the commands with Discord if they differ from what is registered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from discord import app_commands
 
 logger = logging.getLogger(__name__)
 
-#: What Discord leaves out of its answers, or fills in, where it was not said.
+#: What Discord omits from its answers, or fills in, for a value that was not given.
 _DEFAULTS: dict[str, Any] = {
     "type": 1,
     "description": "",
@@ -38,22 +38,22 @@ _OPTION_KEYS = (
 
 
 async def sync_commands(client: discord.Client, tree: app_commands.CommandTree[Any]) -> bool:
-    """Bring the registered commands up to date; whether anything had to change.
+    """Bring the registered commands up to date. Returns whether anything had to change.
 
-    Discord lets 200 commands a day be created, so a restart must not create any.
+    Discord allows 200 creations a day, so a restart must not create any.
 
     Raises:
-        discord.HTTPException, app_commands.CommandSyncFailure: Discord does not take them.
+        discord.HTTPException, app_commands.CommandSyncFailure: Discord refuses them.
     """
     application_id = client.application_id
     assert application_id is not None, "log in first"
-    wanted = await _payloads(tree)
+    commands = await _payloads(tree)
     registered = await client.http.get_global_commands(application_id)
-    if _normal_form(wanted) == _normal_form(registered):
-        logger.debug("the commands are registered as they should be")
+    if _normal_form(commands) == _normal_form(registered):
+        logger.debug("the registered commands are up to date")
         return False
     await tree.sync()
-    logger.info("%d commands were registered anew", len(wanted))
+    logger.info("registered %d commands", len(commands))
     return True
 
 
@@ -70,26 +70,26 @@ async def _payloads(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]
 
 
 def _normal_form(commands: Any) -> dict[tuple[int, str], Any]:
-    """Commands in a form in which equal ones are equal, whoever wrote them."""
+    """The commands in a form that is equal for equal commands, from the tree or from Discord."""
     return {(command.get("type", 1), command["name"]): _command(command) for command in commands}
 
 
 def _command(command: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: command.get(key) or default for key, default in _DEFAULTS.items()}
-    found["options"] = [_option(option) for option in command.get("options") or ()]
+    normal = {key: command.get(key) or default for key, default in _DEFAULTS.items()}
+    normal["options"] = [_option(option) for option in command.get("options") or ()]
     permissions = command.get("default_member_permissions")
-    found["default_member_permissions"] = None if permissions is None else str(permissions)
+    normal["default_member_permissions"] = None if permissions is None else str(permissions)
     for key in ("contexts", "integration_types"):
-        found[key] = sorted(command.get(key) or ())
-    return found
+        normal[key] = sorted(command.get(key) or ())
+    return normal
 
 
 def _option(option: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: option.get(key) for key in _OPTION_KEYS}
-    found |= {key: option.get(key) or default for key, default in _OPTION_DEFAULTS.items()}
-    found["options"] = [_option(below) for below in option.get("options") or ()]
-    found["choices"] = [
+    normal = {key: option.get(key) for key in _OPTION_KEYS}
+    normal |= {key: option.get(key) or default for key, default in _OPTION_DEFAULTS.items()}
+    normal["options"] = [_option(child) for child in option.get("options") or ()]
+    normal["choices"] = [
         (choice["name"], choice["value"], choice.get("name_localizations") or {})
         for choice in option.get("choices") or ()
     ]
-    return found
+    return normal

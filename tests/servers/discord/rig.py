@@ -17,7 +17,7 @@ from bot.media.hosts import parse_extra_hosts
 from bot.platforms.discord import keys
 from bot.platforms.discord.adapter import DiscordAdapter, DiscordOptions
 from bot.storage.database import Database
-from bot.storage.discord import DiscordAsks
+from bot.storage.discord import DiscordInteractions
 from bot.storage.store import SqlStore
 from tests.servers.discord.server import DiscordServer
 from tests.servers.discord.world import Channel, Message, User
@@ -136,7 +136,7 @@ async def rig(
     )
     queries = StoreQueries(store, settings or ServiceSettings())
     adapter = DiscordAdapter(
-        service.handle, queries, wanted, DiscordAsks(database), now=discord.moment
+        service.handle, queries, wanted, DiscordInteractions(database), clock=discord.moment
     )
     adapter._pacer._interval_s = pace_s
     if not discord.guilds:

@@ -194,7 +194,7 @@ async def test_a_wrong_token_stops_with_the_fix() -> None:
     async with DiscordServer() as server:
         core, options = CoreRig(), DiscordOptions("wrong", api_url=server.api_url)
         adapter = DiscordAdapter(core.service.handle, core.queries, options)
-        with pytest.raises(PlatformError, match="DISCORD_TOKEN is refused"):
+        with pytest.raises(PlatformError, match="rejected DISCORD_TOKEN"):
             await adapter.start()
         await adapter.close()
 
@@ -224,7 +224,7 @@ async def test_an_interaction_that_came_too_late_is_no_traceback(
 ) -> None:
     async with rig(tmp_path) as home:
         await _late(home)
-        assert any("came too late" in record.message for record in caplog.records)
+        assert any("arrived too late" in record.message for record in caplog.records)
         assert not any(record.exc_info for record in caplog.records)
 
 

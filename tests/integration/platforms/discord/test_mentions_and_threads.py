@@ -156,7 +156,7 @@ async def test_without_the_right_to_threads_it_replies_in_the_channel_and_says_w
     request.finish()
     post = await home.ended(home.general)
     assert post.reference is asked
-    assert post.content.startswith("Hi.\n-# I answer here because I can't open a thread")
+    assert post.content.startswith("Hi.\n-# I'm answering here because I can't open a thread")
 
 
 async def test_in_a_thread_where_it_may_not_write_it_answers_in_the_channel(home: Rig) -> None:
@@ -167,7 +167,7 @@ async def test_in_a_thread_where_it_may_not_write_it_answers_in_the_channel(home
     request.write("Ana.")
     request.finish()
     post = await home.ended(home.general)
-    assert post.content.startswith("Ana.\n-# I answer here because I can't")
+    assert post.content.startswith("Ana.\n-# I'm answering here because I can't")
     await home.put_down(post)
     assert len(thread.of_bot()) == 1
     await home.discord.say(home.ana, home.general, "Really?", reply_to=post)
@@ -179,7 +179,7 @@ async def test_where_it_may_not_write_it_tells_the_asker_in_a_dm(home: Rig) -> N
     await home.ask("Hello")
     dm = home.discord.dm(home.ana)
     post = await home.reply(dm)
-    assert "missing the permission to send messages" in post.content
+    assert "don't have permission to send messages" in post.content
     assert home.general.of_bot() == []
 
 

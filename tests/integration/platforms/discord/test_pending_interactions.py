@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bot.core.records import TurnState
-from bot.platforms.discord.pending_interactions import KEEP
-from bot.records.discord import SavedAsk
-from bot.storage.discord import DiscordAsks
+from bot.platforms.discord.pending_interactions import KEPT_FOR
+from bot.records.discord import SavedInteraction
+from bot.storage.discord import DiscordInteractions
 from bot.storage.models import utcnow
 from tests.servers.discord.interactions import Interaction
 from tests.servers.discord.rig import WAIT_S, Rig, rig
@@ -233,14 +233,14 @@ async def test_another_reply_takes_the_place_of_all_messages(home: Rig) -> None:
 
 
 async def test_the_store_keeps_the_last_of_a_question_and_drops_old_ones(home: Rig) -> None:
-    store = DiscordAsks(home.store._database)
+    store = DiscordInteractions(home.store._database)
     now = utcnow()
 
-    def ask_(asking: str, token: str, *, ago: timedelta = timedelta()) -> SavedAsk:
-        return SavedAsk(asking, 1, 2, 3, now - ago, True, None, token)
+    def ask_(asking: str, token: str, *, ago: timedelta = timedelta()) -> SavedInteraction:
+        return SavedInteraction(asking, 1, 2, 3, now - ago, True, None, token)
 
-    await store.save(ask_("old", "a", ago=2 * KEEP), forget_before=now - 3 * KEEP)
-    await store.save(ask_("1", "b"), forget_before=now - 3 * KEEP)
-    await store.save(ask_("1", "c"), forget_before=now - KEEP)
-    assert await store.saved(now - 5 * KEEP) == [ask_("1", "c")]
+    await store.save(ask_("old", "a", ago=2 * KEPT_FOR), delete_before=now - 3 * KEPT_FOR)
+    await store.save(ask_("1", "b"), delete_before=now - 3 * KEPT_FOR)
+    await store.save(ask_("1", "c"), delete_before=now - KEPT_FOR)
+    assert await store.saved_since(now - 5 * KEPT_FOR) == [ask_("1", "c")]
     assert "secret" not in repr(ask_("1", "secret"))

@@ -172,7 +172,7 @@ async def test_the_command_stop_is_for_the_asker_and_moderators(who: str, says: 
 # What is asked first
 
 
-@pytest.mark.parametrize("label", ["Delete it", "Keep it"])
+@pytest.mark.parametrize("label", ["Delete", "Keep"])
 async def test_forget_me_asks_first(label: str) -> None:
     async with a_home() as home:
         await home.ask()
@@ -181,8 +181,8 @@ async def test_forget_me_asks_first(label: str) -> None:
         assert len(home.core.store.turns) == 1
         await home.ana.click(asked.response, label=label)
         await home.env.settle()
-        assert len(home.core.store.turns) == (label == "Keep it")
-        says = "Nothing was deleted." if label == "Keep it" else "Forgotten"
+        assert len(home.core.store.turns) == (label == "Keep")
+        says = "Nothing was deleted." if label == "Keep" else "Forgotten"
         assert says in asked.response.content
 
 
@@ -195,7 +195,7 @@ async def test_forget_here_is_an_admins_and_asks_first(who: str) -> None:
         admin = getattr(home, who)
         asked = await admin.slash(home.channel, "forget", what="here")
         assert len(home.core.store.turns) == 1
-        done = await admin.click(asked.response, label="Delete it")
+        done = await admin.click(asked.response, label="Delete")
         await home.env.settle()
         assert home.core.store.turns == {}
         (told,) = done.followups

@@ -163,7 +163,7 @@ async def test_without_the_right_to_open_threads_replies_are_inline_and_go_on() 
     async with a_home(create_public_threads=False) as home:
         await home.ask("My name is Ana.")
         (text,) = home.texts(home.channel)
-        assert text.startswith("An answer.\n-# I answer here because I can't open a thread")
+        assert text.startswith("An answer.\n-# I'm answering here because I can't open a thread")
         await home.ana.send(home.channel, "Who am I?", reply_to=home.channel.last_message)
         await home.env.settle()
         first, second = home.core.engine.requests

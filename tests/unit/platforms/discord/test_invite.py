@@ -20,7 +20,7 @@ def test_the_invitation_asks_for_what_is_needed_and_no_more() -> None:
     granted = discord.Permissions(int(query["permissions"][0]))
     assert all(getattr(granted, name) for name in invite.NEEDED)
     assert sum(value for _, value in granted) == len(invite.NEEDED)
-    assert granted == invite.permissions()
+    assert granted == invite.needed_permissions()
     assert not granted.administrator
 
 
@@ -57,14 +57,14 @@ THREADS = discord.Permissions(create_public_threads=True).value
     ],
 )
 def test_what_a_channel_lacks(place: dict[str, Any], missing: list[str]) -> None:
-    allowed = allowed_in(place, GUILD, MEMBER, invite.permissions())
+    allowed = allowed_in(place, GUILD, MEMBER, invite.needed_permissions())
     assert missing_in(place, allowed) == missing
 
 
 def test_a_nearer_word_counts_and_an_administrator_may_everything() -> None:
     place = channel(g=SEND)
     place["permission_overwrites"].append({"id": "r", "type": 0, "allow": str(SEND), "deny": "0"})
-    assert missing_in(place, allowed_in(place, GUILD, MEMBER, invite.permissions())) == []
+    assert missing_in(place, allowed_in(place, GUILD, MEMBER, invite.needed_permissions())) == []
     all_denied = channel(g=SEND, r=SEND, me=SEND)
     admin = discord.Permissions(administrator=True)
     assert missing_in(all_denied, allowed_in(all_denied, GUILD, MEMBER, admin)) == []
