@@ -35,7 +35,7 @@ async def test_the_asker_stops_a_reply_and_keeps_what_there_is(home: Rig) -> Non
     _, thread, request = await begun(home)
     pressed = await home.discord.press(home.ana, thread.of_bot()[0], "Stop")
     post = await home.ended(thread)
-    assert post.content == "First words"
+    assert post.content == "First words\n-# Stopped."
     assert request.closed
     assert pressed.texts == []
 

@@ -45,7 +45,7 @@ async def test_stop_is_for_the_asker_and_moderators(who: str) -> None:
         await getattr(home, who).click(post, label="Stop")
         await until(lambda: request.closed)
         await until(lambda: home.thread().last_message.components[0].children[0].label != "Stop")
-        assert home.texts(home.thread()) == ["First words"]
+        assert home.texts(home.thread()) == ["First words\n-# Stopped."]
 
 
 @pytest.mark.parametrize("who", ["ana", "mo", "olga"])
