@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ async def forget(settings: Settings, scope: str, user: str | None) -> str:
     key = parse_scope(scope)
     change = Change(OPERATOR, "forget", "", f"deleted{' of one person' if user else ''}")
     async with _opened(settings) as (_, store):
-        turns = await store.forget(key, user, change)
+        turns = await store.forget(key, user, change, at=datetime.now(UTC))
     author = f" by {user}" if user else ""
     return f"turns{author} deleted in {key}: {turns}"
 

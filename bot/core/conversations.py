@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -166,7 +167,7 @@ class Conversations:
         except SinkFailed as failure:
             logger.warning("turn %d: its reply still stands (%s)", turn.id, failure)
 
-    async def reset(self, key: ThreadKey, by: Author) -> int:
+    async def reset(self, key: ThreadKey, by: Author, at: datetime) -> int:
         """Stop what is being written and delete the conversation; how many turns it had.
 
         Raises:
@@ -176,10 +177,15 @@ class Conversations:
             current = [conversation.reply.turn] if conversation.reply else []
             require_reset(by, [*await self._services.turns.transcript(key), *current])
             await self._abandon(conversation, None)
-            return await self._retention.reset(key)
+            return await self._retention.reset(key, at)
 
     async def forget(
-        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+        self,
+        scope: ThreadKey,
+        user_id: str | None = None,
+        change: Change | None = None,
+        *,
+        at: datetime,
     ) -> int:
         """Stop what is being written below a scope (to one person) and delete it there; how many
         turns. See RetentionStore.forget."""
@@ -190,7 +196,7 @@ class Conversations:
             for key in keys:
                 conversation = await stack.enter_async_context(self._locked(key))
                 await self._abandon(conversation, user_id)
-            return await self._retention.forget(scope, user_id, change)
+            return await self._retention.forget(scope, user_id, change, at=at)
 
     async def _abandon(self, conversation: _Conversation, user_id: str | None) -> None:
         """Stop what is written (to this person); with nobody named also what is loaded."""

@@ -145,6 +145,7 @@ class CommandInvoked:
     name: str
     args: Mapping[str, str] = field(default_factory=dict)
     is_dm: bool = False  # in a DM the asker may set the DM's own persona without being an admin
+    at: datetime = field(default_factory=_now)
 
 
 @dataclass(frozen=True, slots=True)

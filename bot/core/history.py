@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from bot.core import texts
 from bot.core.attachments import AttachmentLoader
 from bot.core.commands.parsing import is_command
-from bot.core.events import Earlier, PastMessage, ThreadKey
+from bot.core.events import MessageReceived, PastMessage, ThreadKey
 from bot.core.failures import new_reference
 from bot.core.limits import MAX_EARLIER_MESSAGES
-from bot.core.ports import TurnStore
+from bot.core.ports import RetentionStore, TurnStore
+from bot.core.records import ResetPoint, person_hash
 from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -24,21 +25,32 @@ class HistoryReader:
     """Puts what was said before in front of a new conversation's first turn."""
 
     def __init__(
-        self, store: TurnStore, loader: AttachmentLoader, settings: ServiceSettings
+        self,
+        store: TurnStore,
+        retention: RetentionStore,
+        loader: AttachmentLoader,
+        settings: ServiceSettings,
     ) -> None:
         self._store = store
+        self._retention = retention
         self._loader = loader
         self._settings = settings
 
-    async def read(self, key: ThreadKey, earlier: Earlier, asking: str) -> tuple[str, ...]:
-        """Read and store it; `asking` is the id of the message that asks now.
+    async def read(self, key: ThreadKey, event: MessageReceived) -> tuple[str, ...]:
+        """Read what was said before `event`, and store it in the conversation at `key`.
 
         Returns notes for the foot of the reply: that it failed, if it did. Never raises.
         """
+        if event.earlier is None:
+            return ()
         try:
             async with asyncio.timeout(self._settings.earlier_timeout_s):
-                past = await earlier()
-            past = [message for message in self._newest(past) if message.id != asking]
+                past = await event.earlier()
+            past = [message for message in past if message.id != event.id]
+            if event.asked_in is None:  # what a shortcut or a form points at is meant to be read
+                ids = [message.id for message in past]
+                past = without_forgotten(past, await self._retention.reset_points(key, ids), key)
+            past = self._newest(past)
             if past:
                 await self._keep(key, past)
         except Exception:
@@ -69,3 +81,24 @@ class HistoryReader:
             await self._loader.load_all(message.attachments[:room], ids[:room])
             for attachment in ids[room:]:
                 await self._store.set_attachment(attachment, None, NOT_LOOKED_AT)
+
+
+def without_forgotten(
+    past: Sequence[PastMessage], points: Sequence[ResetPoint], key: ThreadKey
+) -> list[PastMessage]:
+    """Those of the messages (oldest first) that nobody asked to forget. A reply of the bot's goes
+    with the message that it follows."""
+    everybody = max((point.at for point in points if not point.person), default=None)
+    people = {point.person: point.at for point in points if point.person}
+    kept: list[PastMessage] = []
+    follows_forgotten = False
+    for message in past:
+        if everybody is not None and message.at <= everybody:
+            follows_forgotten = True
+            continue
+        if not message.author.is_self:
+            until = people.get(person_hash(key, message.author.id)) if people else None
+            follows_forgotten = until is not None and message.at <= until
+        if not follows_forgotten:
+            kept.append(message)
+    return kept

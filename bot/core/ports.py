@@ -19,6 +19,7 @@ from bot.core.records import (
     NormalisedImage,
     PersonaVersion,
     Rating,
+    ResetPoint,
     ResolvedPersona,
     SamplingOverrides,
     Turn,
@@ -221,18 +222,32 @@ class RetentionStore(Protocol):
     """Deletes for good: on request, and what is past its retention. Each method is one
     transaction."""
 
-    async def reset(self, key: ThreadKey) -> int:
-        """Really delete a conversation's turns, messages and pictures; how many turns."""
+    async def reset(self, key: ThreadKey, at: datetime) -> int:
+        """Really delete a conversation's turns, messages and pictures, and set its reset point to
+        `at`; how many turns."""
         ...
 
     async def forget(
-        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+        self,
+        scope: ThreadKey,
+        user_id: str | None = None,
+        change: Change | None = None,
+        *,
+        at: datetime,
     ) -> int:
         """Really delete the turns below a scope (all channels and threads that it means), or
-        only what one person wrote there and the replies to it; how many turns.
+        only what one person wrote there and the replies to it; how many turns. The scope's reset
+        point, or the person's there, is set to `at`.
 
         With a person their usage and feedback is made nobody's as well.
         """
+        ...
+
+    async def reset_points(
+        self, key: ThreadKey, message_ids: Sequence[str]
+    ) -> Sequence[ResetPoint]:
+        """The reset points that concern a conversation at `key` into which these messages would
+        be read: of its scopes, and of the threads that were opened from one of the messages."""
         ...
 
     async def shortest_retention(self) -> int | None:

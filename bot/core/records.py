@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -112,6 +113,24 @@ class Turn:
     def question_id(self) -> str:
         """The platform's id of the message that the reply answers; "" if that was deleted."""
         return self.messages[-1].platform_id if self.messages else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPoint:
+    """What was said at a scope (or below it) until `at` was forgotten, and is not read again.
+
+    `person`: the `person_hash` of the one whose messages it covers; "" covers everybody's.
+    """
+
+    scope: ThreadKey
+    at: datetime
+    person: str = ""
+
+
+def person_hash(workspace: ThreadKey, user_id: str) -> str:
+    """A person by a hash: the record of who was forgotten must not name them."""
+    whole = f"{workspace.platform}/{workspace.workspace}/{user_id}"
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

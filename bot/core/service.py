@@ -57,7 +57,7 @@ class Service:
             ReplyServices(store, store, store, engine, self._settings, self._targets), store
         )
         self._loader = AttachmentLoader(store, files, self._settings)
-        self._history = HistoryReader(store, self._loader, self._settings)
+        self._history = HistoryReader(store, store, self._loader, self._settings)
         preview = Preview(engine, self._settings)
         self._commands = CommandActions(store, store, self._conversations, self._settings, preview)
         self._retention: asyncio.Task[None] | None = None
@@ -158,8 +158,7 @@ class Service:
     async def _read_earlier(
         self, event: MessageReceived, key: ThreadKey, acceptance: Acceptance
     ) -> None:
-        if event.earlier is not None:
-            acceptance.note(event.id, await self._history.read(key, event.earlier, event.id))
+        acceptance.note(event.id, await self._history.read(key, event))
 
     async def _typed_command(self, event: MessageReceived) -> CommandReply | None:
         parsed = parsing.parse(event.text)
@@ -170,7 +169,7 @@ class Service:
         if isinstance(parsed, parsing.CommandError):
             return CommandReply(parsed.text, ok=False)
         key = await self._continued(event) or event.key
-        command = CommandInvoked(key, event.author, parsed.name, parsed.args, event.is_dm)
+        command = CommandInvoked(key, event.author, parsed.name, parsed.args, event.is_dm, event.at)
         return await self._command(command)
 
     async def _command(self, event: CommandInvoked) -> CommandReply:

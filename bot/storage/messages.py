@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.core.records import Turn
-from bot.storage import pictures, rows, turns
+from bot.core.records import ResetPoint, Turn
+from bot.storage import pictures, reset_points, rows, turns
 from bot.storage.models import (
     AttachmentRow,
     ChannelRow,
@@ -66,7 +67,7 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
     return before
 
 
-async def reset(session: AsyncSession, key: ThreadKey) -> int:
+async def reset(session: AsyncSession, key: ThreadKey, at: datetime) -> int:
     """Delete all of a conversation's turns, messages and pictures; how many turns.
 
     The conversation itself, which says nothing, stays: the bot is still in the thread.
@@ -75,6 +76,7 @@ async def reset(session: AsyncSession, key: ThreadKey) -> int:
     if conversation is None:
         return 0
     await rows.lock_conversation(session, conversation)
+    await reset_points.put(session, ResetPoint(key, at))
     return await reset_conversation(session, conversation)
 
 

@@ -201,6 +201,20 @@ class ClaimRow(Base):
     at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
+class ResetPointRow(Base):
+    """See `bot.core.records.ResetPoint`; "" for `thread` and `channel` means all of them."""
+
+    __tablename__ = "reset_points"
+    __table_args__ = table_args(UniqueConstraint("workspace_id", "channel", "thread", "person"))
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    channel: Mapped[str]
+    thread: Mapped[str]
+    person: Mapped[str]
+    at: Mapped[datetime]
+
+
 class PersonaRow(Base):
     """A scope that has, or had, a persona: "" for `thread` and `channel` means all of them."""
 

@@ -15,11 +15,13 @@ from bot.core.records import (
     LibraryPersona,
     PersonaVersion,
     Rating,
+    ResetPoint,
     SamplingOverrides,
     Turn,
     TurnState,
     TurnUsage,
     UsageSummary,
+    person_hash,
 )
 from bot.storage import (
     audit,
@@ -30,6 +32,7 @@ from bot.storage import (
     persona_library,
     personas,
     pictures,
+    reset_points,
     rows,
     settings,
     turns,
@@ -170,16 +173,21 @@ class SqlStore:
             await self._database.scrub()
         return before
 
-    async def reset(self, key: ThreadKey) -> int:
+    async def reset(self, key: ThreadKey, at: datetime) -> int:
         """Really delete a conversation's turns, messages and pictures; how many turns."""
         async with self._database.write() as session:
-            count = await messages.reset(session, key)
+            count = await messages.reset(session, key, at)
         if count:
             await self._database.scrub()
         return count
 
     async def forget(
-        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+        self,
+        scope: ThreadKey,
+        user_id: str | None = None,
+        change: Change | None = None,
+        *,
+        at: datetime,
     ) -> int:
         """Really delete the turns below a scope, or what one person wrote there; how many."""
         async with self._database.write() as session:
@@ -187,9 +195,18 @@ class SqlStore:
                 count = await forgetting.below(session, scope)
             else:
                 count = await forgetting.person(session, scope, user_id)
+            person = "" if user_id is None else person_hash(scope, user_id)
+            await reset_points.put(session, ResetPoint(scope, at, person))
             await audit.record(session, scope, change)
         await self._database.scrub()
         return count
+
+    async def reset_points(
+        self, key: ThreadKey, message_ids: Sequence[str]
+    ) -> Sequence[ResetPoint]:
+        """The reset points of a conversation's scopes and of threads opened from messages."""
+        async with self._database.read() as session:
+            return await reset_points.find(session, key, message_ids)
 
     async def conversations_before(self, before: datetime) -> list[ThreadKey]:
         """The conversations that have finished turns of before then."""

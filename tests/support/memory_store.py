@@ -20,6 +20,7 @@ from bot.core.records import (
     NormalisedImage,
     PersonaVersion,
     Rating,
+    ResetPoint,
     SamplingOverrides,
     StoredAttachment,
     Turn,
@@ -27,6 +28,7 @@ from bot.core.records import (
     TurnUsage,
     UsageSummary,
     UserMessage,
+    person_hash,
 )
 
 _FINISHED = (TurnState.DELIVERED, TurnState.FAILED, TurnState.CANCELLED)
@@ -48,6 +50,7 @@ class MemoryStore:
     _claims: set[tuple[str, str, str, str]] = field(default_factory=set)
     _conversations: dict[ThreadKey, int] = field(default_factory=dict)
     _versions: list[PersonaVersion] = field(default_factory=list)
+    _points: dict[tuple[ThreadKey, str], ResetPoint] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
 
     def _check(self, method: str) -> None:
@@ -238,7 +241,9 @@ class MemoryStore:
                 return turn.key
         return None
 
-    async def reset(self, key: ThreadKey) -> int:
+    async def reset(self, key: ThreadKey, at: datetime) -> int:
+        if key in self._conversations:
+            self._put_point(ResetPoint(key, at))
         gone = self._of(key)
         for turn in gone:
             del self.turns[turn.id]
@@ -330,9 +335,16 @@ class MemoryStore:
         )  # fmt: skip
 
     async def forget(
-        self, scope: ThreadKey, user_id: str | None = None, change: Change | None = None
+        self,
+        scope: ThreadKey,
+        user_id: str | None = None,
+        change: Change | None = None,
+        *,
+        at: datetime,
     ) -> int:
         self._record(scope, change)
+        person = "" if user_id is None else person_hash(scope, user_id)
+        self._put_point(ResetPoint(scope, at, person))
         count = 0
         for turn in [turn for turn in self.turns.values() if scope in turn.key.scopes()]:
             left = tuple(m for m in turn.messages if user_id not in (None, m.author_id))
@@ -344,6 +356,16 @@ class MemoryStore:
             else:
                 del self.turns[turn.id]
         return count
+
+    async def reset_points(
+        self, key: ThreadKey, message_ids: Sequence[str]
+    ) -> Sequence[ResetPoint]:
+        scopes = {*key.scopes(), *(key.in_thread(message_id) for message_id in message_ids)}
+        return [point for point in self._points.values() if point.scope in scopes]
+
+    def _put_point(self, point: ResetPoint) -> None:
+        old = self._points.get((point.scope, point.person), point)
+        self._points[point.scope, point.person] = max(old, point, key=lambda each: each.at)
 
     async def shortest_retention(self) -> int | None:
         return min(

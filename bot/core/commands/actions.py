@@ -79,7 +79,7 @@ class CommandActions:
             return CommandReply(str(refusal), ok=False)
 
     async def _reset(self, event: CommandInvoked) -> CommandReply:
-        turns = await self._conversations.reset(event.key, event.author)
+        turns = await self._conversations.reset(event.key, event.author, event.at)
         if not turns:
             return CommandReply("There is nothing to forget here.")
         deleted = "1 turn of this conversation is" if turns == 1 else f"{turns} turns are"
@@ -105,7 +105,7 @@ class CommandActions:
 
     async def _forget_person(self, event: CommandInvoked) -> CommandReply:
         workspace = event.key.workspace_key
-        turns = await self._conversations.forget(workspace, event.author.id)
+        turns = await self._conversations.forget(workspace, event.author.id, at=event.at)
         if not turns:
             return CommandReply("There is nothing of yours that I remember here.")
         count = "1 turn is" if turns == 1 else f"{turns} turns are"
@@ -118,7 +118,7 @@ class CommandActions:
         scope = event.key.channel_key
         require_forget(event.author, scope, is_dm=event.is_dm)
         change = Change(event.author, "forget here", "", "deleted")
-        turns = await self._conversations.forget(scope, change=change)
+        turns = await self._conversations.forget(scope, change=change, at=event.at)
         if not turns:
             return CommandReply("There is nothing to forget here.")
         count = "1 turn is" if turns == 1 else f"{turns} turns are"

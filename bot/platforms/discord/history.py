@@ -17,7 +17,6 @@ from bot.platforms.discord.reader import Reader
 logger = logging.getLogger(__name__)
 
 CHAIN_LIMIT = 25  # each link may cost a request
-FORGOTTEN = "Forgotten:"  # how the core's answer to /reset and /forget begins
 
 
 class History:
@@ -56,9 +55,6 @@ class History:
             )
             return []
         messages.reverse()
-        forgotten = self._forgotten(messages)
-        if forgotten:
-            return self._past(messages[forgotten:])
         # The message that a text channel's thread was opened from is not in the thread itself.
         if len(messages) < MAX_EARLIER_MESSAGES and all(each.id != channel.id for each in messages):
             starter = await _thread_starter(channel)
@@ -75,18 +71,6 @@ class History:
                 messages.append(current)
         messages.reverse()
         return self._past(messages)
-
-    def _forgotten(self, messages: Sequence[discord.Message]) -> int:
-        """How many of these came before the bot was told to forget them: the thread itself says
-        so, also after a restart."""
-        return max(
-            (
-                number
-                for number, message in enumerate(messages, 1)
-                if message.author.id == self._reader.me and message.content.startswith(FORGOTTEN)
-            ),
-            default=0,
-        )
 
     def _past(self, messages: Sequence[discord.Message]) -> list[PastMessage]:
         past_messages = (self._reader.past(message) for message in messages)

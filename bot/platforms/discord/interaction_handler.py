@@ -308,7 +308,8 @@ def _command_event(
     interaction: Interaction, me: int, name: str, args: Mapping[str, str]
 ) -> CommandInvoked:
     author = _author(interaction, me, moderates=name in _FOR_MODERATORS)
-    return CommandInvoked(_key(interaction), author, name, args, interaction.guild_id is None)
+    is_dm = interaction.guild_id is None
+    return CommandInvoked(_key(interaction), author, name, args, is_dm, interaction.created_at)
 
 
 def _scoped(key: ThreadKey, scope: str | None) -> ThreadKey:

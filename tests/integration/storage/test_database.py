@@ -23,6 +23,7 @@ from bot.storage.errors import DatabaseError
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
 
+NOW = datetime.now(UTC)
 KEY = ThreadKey("discord", "guild", "general", "t")
 SECRET = "correct horse battery staple"
 CLAIM = "INSERT INTO claims VALUES ('p', 'w', 'c', 'm', '2026-01-01 00:00:00+00')"
@@ -276,7 +277,7 @@ class TestDeletion:
         assert pixels[:100] in contents(file)
 
         await store.delete_message(KEY, "m0")
-        await store.reset(KEY)
+        await store.reset(KEY, NOW)
 
         assert SECRET.encode() not in contents(file)
         assert pixels[:100] not in contents(file)
@@ -286,7 +287,7 @@ class TestDeletion:
     ) -> None:
         await write_down(sqlite, "m0", SECRET)
         assert SECRET.encode() in contents(file)
-        assert await SqlStore(sqlite).forget(ThreadKey("discord", "guild"), "u") == 1
+        assert await SqlStore(sqlite).forget(ThreadKey("discord", "guild"), "u", at=NOW) == 1
         assert SECRET.encode() not in contents(file)
 
     async def test_nothing_too_old_is_left_in_the_files(self, sqlite: Database, file: Path) -> None:
@@ -313,7 +314,7 @@ class TestDeletion:
         async with sqlite.read() as session:
             await session.execute(text("SELECT * FROM messages"))
             async with asyncio.timeout(2):
-                assert await SqlStore(sqlite).reset(KEY) == 1
+                assert await SqlStore(sqlite).reset(KEY, NOW) == 1
         async with sqlite.read() as session:
             assert await session.scalar(text("PRAGMA busy_timeout")) == 10_000
 

@@ -14,9 +14,11 @@ from bot.core.records import (
     LibraryPersona,
     Mode,
     NormalisedImage,
+    ResetPoint,
     SamplingOverrides,
     TurnState,
     TurnUsage,
+    person_hash,
 )
 from bot.storage.store import SqlStore
 
@@ -167,7 +169,7 @@ class TestUsageAndFeedback:
         found = await store.usage(WORKSPACE, 30)
         assert (found.good, found.bad) == (1, 1)
         assert not await store.rate(turn + 1000, "u1", "good")
-        await store.reset(KEY)
+        await store.reset(KEY, NOW)
         assert (await store.usage(WORKSPACE, 30)).good == 0
 
 
@@ -219,7 +221,7 @@ class TestForgetting:
         for number, key in enumerate(keys):
             await write(store, f"m{number}", key=key, files=1)
             await answer(store, key)
-        assert await store.forget(scope, change=CHANGE) == 3 - left
+        assert await store.forget(scope, change=CHANGE, at=NOW) == 3 - left
         transcripts = [await store.transcript(key) for key in keys]
         assert sum(map(len, transcripts)) == left
         assert await store.image(hashlib.sha256(b"m0 0").hexdigest()) is None
@@ -239,7 +241,7 @@ class TestForgetting:
         await write(store, "d", by=ANA, key=ELSEWHERE)
         elsewhere = await answer(store, ELSEWHERE)
 
-        assert await store.forget(WORKSPACE, "u1") == 2
+        assert await store.forget(WORKSPACE, "u1", at=NOW) == 2
 
         assert await store.turn(mine) is None
         merged = await store.turn(both)
@@ -256,7 +258,39 @@ class TestForgetting:
         found = await store.usage(WORKSPACE, 30)
         assert found.good == 0
         assert [user for user, _, _ in found.by_user] == ["", "u2"]
-        assert await store.forget(WORKSPACE, "u1") == 0
+        assert await store.forget(WORKSPACE, "u1", at=NOW) == 0
+
+    async def test_a_reset_leaves_its_point(self, store: SqlStore) -> None:
+        await write(store, "m")
+        await store.reset(KEY, NOW)
+        assert list(await store.reset_points(KEY, [])) == [ResetPoint(KEY, NOW)]
+        await store.reset(KEY, NOW + timedelta(days=1))
+        await store.reset(KEY, NOW)  # of a delayed event: it takes nothing back
+        assert list(await store.reset_points(KEY, [])) == [ResetPoint(KEY, NOW + timedelta(days=1))]
+
+    async def test_where_nothing_was_remembered_nothing_is_reset(self, store: SqlStore) -> None:
+        await store.reset(KEY, NOW)
+        assert list(await store.reset_points(KEY, [])) == []
+
+    async def test_points_hold_below_their_scope(self, store: SqlStore) -> None:
+        await store.forget(CHANNEL, at=NOW)
+        await store.forget(WORKSPACE, "u1", at=NOW)
+        person = ResetPoint(WORKSPACE, NOW, person_hash(WORKSPACE, "u1"))
+        assert list(await store.reset_points(KEY, [])) == [ResetPoint(CHANNEL, NOW), person]
+        assert list(await store.reset_points(ThreadKey("discord", "guild", "x"), [])) == [person]
+        assert list(await store.reset_points(ELSEWHERE, [])) == []
+        assert "u1" not in person.person
+
+    async def test_points_are_found_by_the_message_that_opened_the_thread(
+        self, store: SqlStore
+    ) -> None:
+        await write(store, "m")
+        await store.reset(KEY, NOW)
+        new = CHANNEL.in_thread("another")
+        assert list(await store.reset_points(new, ["x", KEY.thread])) == [ResetPoint(KEY, NOW)]
+        assert list(await store.reset_points(new, ["x"])) == []
+        elsewhere = ELSEWHERE.in_thread("another")
+        assert list(await store.reset_points(elsewhere, [KEY.thread])) == []
 
     async def test_what_is_too_old(self, store: SqlStore) -> None:
         await write(store, "old")

@@ -28,6 +28,7 @@ from bot.storage import messages, models, pictures, turns
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
 
+NOW = datetime.now(UTC)
 KEY = ThreadKey("discord", "guild", "general", "thread-1")
 OTHER = ThreadKey("discord", "guild", "general", "thread-2")
 ANA = Author("u1", "Ana")
@@ -343,12 +344,12 @@ class TestTurns:
         assert [row.turn_id for row in found] == [kept.turn_id, None]
         assert (found[0].prompt_tokens, found[0].cached_tokens) == (9, 4)
         assert found[0].total_s == pytest.approx(0.3)
-        await store.reset(KEY)
+        await store.reset(KEY, NOW)
         assert await count(database, models.UsageRow) == 2
 
     async def test_an_id_is_never_given_out_twice(self, store: SqlStore) -> None:
         first = await accepted(store, "m1")
-        await store.reset(KEY)
+        await store.reset(KEY, NOW)
         second = await accepted(store, "m2")
         assert second.turn_id > first.turn_id
         assert second.message_id > first.message_id
@@ -389,7 +390,7 @@ class TestTranscript:
         assert await store.has_conversation(KEY)
         assert not await store.has_conversation(OTHER)
         assert not await store.has_conversation(KEY.channel_key)
-        await store.reset(KEY)
+        await store.reset(KEY, NOW)
         assert await store.has_conversation(KEY), "it still is in the thread after a reset"
 
 
@@ -521,7 +522,7 @@ class TestEditAndDelete:
             await store.set_attachment(work.attachment_ids[0], picture(), None)
         await store.delete_message(KEY, "m1")
         assert await store.image(picture().digest) == b"pixels"
-        await store.reset(OTHER)
+        await store.reset(OTHER, NOW)
         assert await store.image(picture().digest) is None
 
     async def test_reset_takes_everything_of_this_conversation_only(
@@ -532,14 +533,14 @@ class TestEditAndDelete:
             await store.set_attachment(work.attachment_ids[0], picture(b"%d" % n), None)
         await answered(store, "other", "q", "kept", key=OTHER)
         await store.add_persona_version(KEY, "A pirate.", SamplingOverrides(), ANA)
-        assert await store.reset(KEY) == 3
+        assert await store.reset(KEY, NOW) == 3
         assert await store.transcript(KEY) == []
         assert await count(database, models.MessageRow) == 1
         assert await count(database, models.ImageRow) == 0
         assert [turn.reply_text for turn in await store.transcript(OTHER)] == ["kept"]
         assert await store.personas([KEY]) != {}
-        assert await store.reset(KEY) == 0
-        assert await store.reset(ThreadKey("slack", "nowhere")) == 0
+        assert await store.reset(KEY, NOW) == 0
+        assert await store.reset(ThreadKey("slack", "nowhere"), NOW) == 0
 
     async def test_a_reply_to_a_deleted_turn_is_not_saved(self, store: SqlStore) -> None:
         work = await accepted(store, "m1")
@@ -559,14 +560,14 @@ class TestEditAndDelete:
             if turn := await store.next_turn(key):
                 await store.save_reply(turn.id, TurnState.DELIVERED, text="a")
             if n % 4 == 0:
-                await store.reset(key)
+                await store.reset(key, NOW)
             elif n % 2 == 0:
                 await store.delete_message(key, f"m{n}")
             await store.transcript(key)
 
         await asyncio.wait_for(asyncio.gather(*(visitor(n) for n in range(30))), 60)
         for n in range(3):
-            await store.reset(ThreadKey("discord", "guild", "general", f"t{n}"))
+            await store.reset(ThreadKey("discord", "guild", "general", f"t{n}"), NOW)
         assert await count(database, models.ImageRow) == 0
 
     async def test_old_claims_can_be_forgotten(self, store: SqlStore) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from bot.core.events import Attachment, Author, PastMessage
+from bot.core.events import Attachment, Author, CommandInvoked, PastMessage, ThreadKey
+from bot.core.history import without_forgotten
+from bot.core.records import ResetPoint, person_hash
 from bot.core.service_settings import ServiceSettings
-from tests.support.core_rig import ANA, BOB, CHANNEL, Rig, picture
+from tests.support.core_rig import ADMIN, ANA, BOB, CHANNEL, Rig, picture
 from tests.support.scripted_engine import ScriptedEngine, prompt_text
 from tests.support.waiting import until
 
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
 PARLEY = Author("p", "Parley", is_bot=True, is_self=True)
 
 
@@ -82,10 +86,83 @@ async def test_it_is_not_asked_where_something_is_remembered() -> None:
 async def test_what_was_forgotten_is_not_read_again() -> None:
     rig = Rig()
     turn = await rig.exchange("hi")
-    await rig.service._conversations.reset(turn.key, ANA)
+    await rig.service._conversations.reset(turn.key, ANA, NOW)
     thread = Thread(past("1", "old"))
     await ask(rig, thread)
     assert thread.asked == 0
+
+
+THE_DAY_BEFORE = NOW - timedelta(days=1)
+
+
+def said(id: str, text: str, author: Author = BOB, at: datetime = THE_DAY_BEFORE) -> PastMessage:
+    return PastMessage(id, author, text, at=at)
+
+
+@pytest.mark.parametrize(
+    ("points", "left"),
+    [
+        ((), "abcde"),
+        ((ResetPoint(CHANNEL, NOW),), "e"),
+        ((ResetPoint(CHANNEL, THE_DAY_BEFORE),), "de"),
+        ((ResetPoint(CHANNEL, THE_DAY_BEFORE - timedelta(days=1)),), "abcde"),
+        # Bob's messages go, and what the bot answered to them.
+        ((ResetPoint(CHANNEL, NOW, person_hash(CHANNEL, BOB.id)),), "ce"),
+        ((ResetPoint(CHANNEL, THE_DAY_BEFORE, person_hash(CHANNEL, BOB.id)),), "cde"),
+        ((ResetPoint(CHANNEL, NOW, person_hash(CHANNEL, ANA.id)),), "abde"),
+    ],
+)
+def test_what_was_said_before_a_reset_point_is_left_out(
+    points: tuple[ResetPoint, ...], left: str
+) -> None:
+    messages = [
+        said("1", "a"),
+        said("2", "b", PARLEY),
+        said("3", "c", ANA),
+        said("4", "d", at=NOW),
+        said("5", "e", ANA, at=NOW + timedelta(hours=1)),
+    ]
+    kept = without_forgotten(messages, points, CHANNEL)
+    assert "".join(message.text for message in kept) == left
+
+
+async def command(rig: Rig, name: str, by: Author, key: ThreadKey, **args: str) -> None:
+    reply = await rig.service.handle(CommandInvoked(key, by, name, args))
+    assert reply is not None
+    assert reply.ok
+
+
+async def test_after_forget_here_a_new_thread_is_read_from_then_on() -> None:
+    rig = Rig()
+    await command(rig, "forget", ADMIN, CHANNEL, what="here")
+    later = datetime.now(UTC) + timedelta(hours=1)
+    thread = Thread(said("1", "the secret is 42"), said("2", "hello", at=later))
+    assert await ask(rig, thread) == [("user", "Bob: hello\nAna: well?")]
+
+
+async def test_after_forget_me_only_others_are_read() -> None:
+    rig = Rig()
+    await command(rig, "forget", BOB, CHANNEL, what="me")
+    thread = Thread(
+        said("1", "the secret is 42"), said("2", "Noted.", PARLEY), said("3", "hi", ANA)
+    )
+    assert await ask(rig, thread) == [("user", "hi\nwell?")]
+
+
+async def test_after_a_reset_a_reply_to_an_old_answer_does_not_bring_it_back() -> None:
+    rig = Rig()
+    turn = await rig.exchange("the secret is 42", thread="", id="q")
+    await command(rig, "reset", ANA, turn.key)
+    chain = Thread(said("q", "the secret is 42", ANA), said("post", "I see.", PARLEY))
+    assert await ask(rig, chain, thread="", id="again") == [("user", "well?")]
+
+
+async def test_what_a_shortcut_points_at_is_read_all_the_same() -> None:
+    rig = Rig()
+    await command(rig, "forget", ADMIN, CHANNEL, what="here")
+    thread = Thread(said("1", "We meet on Monday."))
+    messages = await ask(rig, thread, thread="ask-1", asked_in=CHANNEL)
+    assert messages == [("user", "Bob: We meet on Monday.\nAna: well?")]
 
 
 async def test_only_the_newest_that_fit_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,21 @@ async def test_a_command_typed_in_reply_means_that_conversation(home: Rig) -> No
     assert await home.store.turn(1) is None
 
 
+async def test_a_reply_to_an_old_answer_does_not_bring_back_what_was_forgotten(home: Rig) -> None:
+    await home.ask("The secret is 42.")
+    _, post = await answered(home, 0, "I see.")
+    await home.discord.say(
+        home.ana, home.general, f"{home.discord.bot.mention} /reset", reply_to=post
+    )
+    await home.until(lambda: home.general.last.author.bot)
+    await home.discord.say(
+        home.ana, home.general, f"{home.discord.bot.mention} what is it?", reply_to=post
+    )
+    request = await home.request(1)
+    assert prompt_text(request.messages).endswith("what is it?")
+    assert "42" not in prompt_text(request.messages)
+
+
 async def test_where_replies_are_inline_a_reply_goes_on_too(tmp_path: Path) -> None:
     async with rig(tmp_path, settings=ServiceSettings(inline=True)) as home:
         await home.ask("My name is Ana.")
