@@ -1,14 +1,11 @@
-"""What people do with messages: write, edit, delete, command, stop; written down, then handed on.
+"""What people do with messages: each action is stored and shown, then handed to the core.
 
-The core is told after the page has shown it; what the core answers in private goes back to the
-one who asked.
+An answer that only the person should see is returned; everything else appears in the workspace.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import secrets
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal
@@ -18,28 +15,24 @@ from bot.core.events import (
     Attachment,
     CommandInvoked,
     ControlPressed,
-    Inbound,
     MessageDeleted,
     MessageEdited,
     MessageReceived,
     ThreadKey,
 )
 from bot.core.ports import CommandReply, InboundHandler
+from bot.platforms.playground import texts
 from bot.platforms.playground.people import BOT, Person
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.playground.text import read_message
 from bot.platforms.playground.workspace import Workspace
 from bot.records.playground import Channel, Post, Upload
 
-log = logging.getLogger(__name__)
-
 # "/persona", not "/usr/bin" and not "//".
 _COMMAND = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
 
 
 class Messages:
-    """The actions of people, each ending in an event for the core."""
-
     def __init__(self, workspace: Workspace, handle: InboundHandler) -> None:
         self._workspace = workspace
         self._handle = handle
@@ -52,87 +45,82 @@ class Messages:
         text: str,
         uploads: Sequence[int],
     ) -> tuple[Post | None, CommandReply | None]:
-        """A message, or a command typed as one (then there is no post).
+        """Post a message, or run the command typed as one (then there is no post).
 
         Raises:
-            Refused: 400 for an empty message or pictures that aren't the author's.
+            Refused: 400 for an empty message or for uploads that aren't the author's.
         """
-        if not uploads and _COMMAND.match(text):
-            return None, await self._run_command(person, channel, root, text)
-        if not text and not uploads:
-            raise Refused(400, "Write something first.")
-        await self._check_uploads(person, uploads)
         thread = root.id if root else None
+        if not uploads and _COMMAND.match(text):
+            return None, await self._run_command(person, channel, thread, text)
+        if not text and not uploads:
+            raise Refused(400, texts.EMPTY_MESSAGE)
+        await self._check_uploads(person, uploads)
         post = await self._workspace.add_post(channel, thread, person.id, text, uploads)
-        return post, await self._tell(self._received(person, channel, root, post))
+        return post, await self._handle(self._received(person, channel, root, post))
 
     async def edit(self, person: Person, post: Post, text: str) -> tuple[Post, CommandReply | None]:
-        """Another text for one's own message; what the core answers to it in private, if anything.
-
-        Raises:
-            Refused: 400, 403, 404.
-        """
+        """Replace the text of the person's message. Raises Refused (400, 403, 404)."""
         _require_own(person, post)
         if not text and not post.uploads:
-            raise Refused(400, "An empty message can't be kept: delete it instead.")
+            raise Refused(400, texts.EMPTY_EDIT)
         edited = await self._workspace.edit_post(post, text)
         channel = await self._workspace.channel(post.channel_id, person)
         root = None if post.thread is None else await self._workspace.post(post.thread, person)
         message = self._received(person, channel, root, edited)
         event = MessageEdited(message.key, message.id, message.author, message.text, message)
-        return edited, await self._tell(event)
+        return edited, await self._handle(event)
 
     async def delete(self, person: Person, post: Post) -> None:
-        """Delete one's own message. Raises Refused (403)."""
+        """Delete the person's message. Raises Refused (403)."""
         _require_own(person, post)
         try:
-            # First, so that a reply to it is cancelled and withdrawn before its place is gone.
-            await self._tell(MessageDeleted(_key(post), str(post.id)))
+            # The core cancels and withdraws a reply before its place is deleted.
+            await self._handle(MessageDeleted(_post_key(post), str(post.id)))
         finally:
             await self._workspace.remove_post(post)
 
     async def press(
         self, person: Person, post: Post, action: Literal["stop", "regenerate"]
     ) -> CommandReply | None:
-        """A button under a reply. Raises Refused (400) where there is none."""
+        """Press a button below a reply. Raises Refused (400) if the post is not a reply."""
         if post.reply is None:
-            raise Refused(400, "That is not a reply of Parley's.")
-        return await self._tell(
-            ControlPressed(_key(post), person.author(), action, post.reply.turn_id)
+            raise Refused(400, texts.NOT_A_REPLY)
+        return await self._handle(
+            ControlPressed(_post_key(post), person.author(), action, post.reply.turn_id)
         )
 
     async def _run_command(
-        self, person: Person, channel: Channel, root: Post | None, text: str
+        self, person: Person, channel: Channel, thread: int | None, text: str
     ) -> CommandReply | None:
-        parsed = parsing.parse(text)
-        if isinstance(parsed, parsing.CommandError):
-            return CommandReply(parsed.text, ok=False)
-        answer = await self._tell(
+        command = parsing.parse(text)
+        if isinstance(command, parsing.CommandError):
+            return CommandReply(command.text, ok=False)
+        reply = await self._handle(
             CommandInvoked(
-                key=_place(channel, root.id if root else None),
+                key=_thread_key(channel.id, thread),
                 author=person.author(),
-                name=parsed.name,
-                args=parsed.args,
+                name=command.name,
+                args=command.args,
                 is_dm=channel.kind == "dm",
             )
         )
-        if answer is None or answer.private:
-            return answer
-        thread = root.id if root else None
-        await self._workspace.add_post(channel, thread, BOT.id, answer.text)
+        if reply is None or reply.private:
+            return reply
+        await self._workspace.add_post(channel, thread, BOT.id, reply.text)
         return None
 
     async def _check_uploads(self, person: Person, uploads: Sequence[int]) -> None:
         unsent = {upload.id for upload in await self._workspace.store.unsent_uploads(person.id)}
         if not unsent.issuperset(uploads):
-            raise Refused(400, "A picture is missing: it was sent already, or removed.")
+            raise Refused(400, texts.MISSING_UPLOAD)
 
     def _received(
         self, person: Person, channel: Channel, root: Post | None, post: Post
     ) -> MessageReceived:
         content = read_message(post.text)
         return MessageReceived(
-            key=_key(post),
+            key=_post_key(post),
             id=str(post.id),
             author=person.author(),
             text=content.text,
@@ -156,29 +144,14 @@ class Messages:
             raise FileNotFoundError("the file was deleted")
         return data
 
-    async def _tell(self, event: Inbound) -> CommandReply | None:
-        """Hand an event to the core. Raises Refused (500) with a reference id when that fails."""
-        try:
-            return await self._handle(event)
-        except Exception as error:
-            ref = secrets.token_hex(4)
-            log.exception("the core failed on %s, ref=%s", type(event).__name__, ref)
-            raise Refused(
-                500, f"Something went wrong on Parley's side (reference {ref})."
-            ) from error
-
 
 def _require_own(person: Person, post: Post) -> None:
     if post.author != person.id or post.removed:
-        raise Refused(403, "You can change your own messages only.")
+        raise Refused(403, texts.NOT_YOUR_MESSAGE)
 
 
-def _key(post: Post) -> ThreadKey:
+def _post_key(post: Post) -> ThreadKey:
     return _thread_key(post.channel_id, post.thread)
-
-
-def _place(channel: Channel, thread: int | None) -> ThreadKey:
-    return _thread_key(channel.id, thread)
 
 
 def _thread_key(channel_id: int, thread: int | None) -> ThreadKey:

@@ -1,10 +1,11 @@
-"""What a message says and whom it calls; names of channels, made tidy."""
+"""Reads messages: their text and whom they call; tidies the names of channels."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
+from bot.platforms.playground import texts
 from bot.platforms.playground.people import BOT, PEOPLE
 from bot.platforms.playground.refusal import Refused
 from bot.platforms.shared.mentions import Mention, MentionedText, Target, read_mentions
@@ -17,7 +18,6 @@ _MENTION = re.compile(rf"(?<![\w@/.-])@({_NAMES})(?![\w-])(?!\.\w)", re.IGNORECA
 
 
 def read_message(raw: str) -> MentionedText:
-    """What a message says, and whom it calls."""
     return read_mentions(raw, [_mention(match) for match in _MENTION.finditer(raw)])
 
 
@@ -30,24 +30,24 @@ def _mention(match: re.Match[str]) -> Mention:
 
 
 def channel_name(raw: str) -> str:
-    """A channel's name in its tidy form: lower case, hyphens for blanks.
+    """A channel's name in lower case, with hyphens for blanks.
 
     Raises:
-        Refused: 400, when nothing usable is left, it is too long or has odd characters.
+        Refused: 400, if it is empty or too long, or has other characters.
     """
     name = unicodedata.normalize("NFC", raw).strip().lstrip("#").strip().lower()
     name = re.sub(r"\s+", "-", name)
     if not name:
-        raise Refused(400, "A channel needs a name.")
+        raise Refused(400, texts.CHANNEL_NAME_MISSING)
     if len(name) > MAX_CHANNEL_NAME:
-        raise Refused(400, f"A channel's name has at most {MAX_CHANNEL_NAME} characters.")
+        raise Refused(400, texts.channel_name_too_long(MAX_CHANNEL_NAME))
     if not re.fullmatch(r"[\w-]+", name):
-        raise Refused(400, "A channel's name has letters, digits, hyphens and underscores only.")
+        raise Refused(400, texts.CHANNEL_NAME_CHARACTERS)
     return name
 
 
 def well_formed(text: str) -> str:
-    """`text` without NUL and lone surrogates, which neither a database nor a socket takes."""
+    """`text` without NUL and lone surrogates, which databases and sockets reject."""
     text = text.replace("\0", "\ufffd")
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 

@@ -16,6 +16,13 @@ NO_THREAD = "That thread doesn't exist in this channel."
 NO_FILE = "That file doesn't exist."
 DM_NAME = "Direct messages can't be renamed."
 TOO_MANY_UNSENT = "You have too many unsent files. Send or remove some first."
+EMPTY_MESSAGE = "Write a message or attach a file first."
+EMPTY_EDIT = "A message can't be empty. Delete it instead."
+MISSING_UPLOAD = "A file is missing: it was already sent or removed."
+NOT_YOUR_MESSAGE = "You can only change your own messages."
+NOT_A_REPLY = "That isn't one of Parley's replies."
+CHANNEL_NAME_MISSING = "A channel needs a name."
+CHANNEL_NAME_CHARACTERS = "Channel names can only have letters, digits, hyphens and underscores."
 NOT_YOUR_UPLOAD = "You can only remove your own files, and only before they are sent."
 UNKNOWN_FORMAT = "That picture can't be used: unknown format."
 
@@ -27,6 +34,10 @@ WAS_STOPPED = "was stopped"
 
 def channel_name_taken(name: str) -> str:
     return f"There is already a channel named #{name}."
+
+
+def channel_name_too_long(limit: int) -> str:
+    return f"Channel names can have at most {limit} characters."
 
 
 def file_too_large(limit_mb: float) -> str:

@@ -1,4 +1,6 @@
-// The HTTP requests: every answer is JSON, every failure one sentence for the person.
+// The HTTP requests: every response is JSON, every failure one sentence for the person.
+
+import * as texts from "./texts.js";
 
 const BASE = "/playground/api";
 let acting = "ana";
@@ -16,7 +18,7 @@ export function socketUrl() {
   return `${scheme}//${location.host}${BASE}/socket?as=${acting}`;
 }
 
-async function ask(method, path, { json, body, query } = {}) {
+async function request(method, path, { json, body, query } = {}) {
   const search = new URLSearchParams({ as: acting, ...query });
   const headers = json === undefined ? {} : { "Content-Type": "application/json" };
   let response;
@@ -27,28 +29,28 @@ async function ask(method, path, { json, body, query } = {}) {
       body: json === undefined ? body : JSON.stringify(json),
     });
   } catch {
-    throw new Error("Parley can't be reached; is it still running?");
+    throw new Error(texts.UNREACHABLE);
   }
   if (response.status === 401) location.reload();
   let answer = null;
   try {
     answer = await response.json();
   } catch {
-    // No JSON: not one of ours, said below.
+    // Not from our server; reported below.
   }
   if (!response.ok || answer === null) {
-    throw new Error(answer?.error ?? `Parley answered ${response.status}.`);
+    throw new Error(answer?.error ?? texts.badStatus(response.status));
   }
   return answer;
 }
 
-export const addChannel = (name) => ask("POST", "channels", { json: { name } });
-export const renameChannel = (id, name) => ask("PATCH", `channels/${id}`, { json: { name } });
-export const write = (channel, message) => ask("POST", `channels/${channel}/messages`, { json: message });
-export const edit = (id, text) => ask("PATCH", `messages/${id}`, { json: { text } });
-export const remove = (id) => ask("DELETE", `messages/${id}`);
-export const stop = (id) => ask("POST", `messages/${id}/stop`);
-export const regenerate = (id) => ask("POST", `messages/${id}/regenerate`);
-export const upload = (file) => ask("POST", "uploads", { body: file, query: { name: file.name } });
-export const dropUpload = (id) => ask("DELETE", `uploads/${id}`);
-export const complete = (text) => ask("GET", "complete", { query: { text } });
+export const addChannel = (name) => request("POST", "channels", { json: { name } });
+export const renameChannel = (id, name) => request("PATCH", `channels/${id}`, { json: { name } });
+export const write = (channel, message) => request("POST", `channels/${channel}/messages`, { json: message });
+export const edit = (id, text) => request("PATCH", `messages/${id}`, { json: { text } });
+export const remove = (id) => request("DELETE", `messages/${id}`);
+export const stop = (id) => request("POST", `messages/${id}/stop`);
+export const regenerate = (id) => request("POST", `messages/${id}/regenerate`);
+export const upload = (file) => request("POST", "uploads", { body: file, query: { name: file.name } });
+export const dropUpload = (id) => request("DELETE", `uploads/${id}`);
+export const complete = (text) => request("GET", "complete", { query: { text } });

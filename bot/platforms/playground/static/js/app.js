@@ -1,4 +1,4 @@
-// Puts the page together: the socket feeds the state, the panes follow it, the address keeps the place.
+// Assembles the page: the socket feeds the state, the panes follow it, the URL keeps the place.
 
 import { actAs } from "./api.js";
 import { ChannelPane } from "./channel.js";
@@ -9,18 +9,19 @@ import { State } from "./state.js";
 import { Strip } from "./strip.js";
 import { showSwitcher } from "./switcher.js";
 import { announce, toast } from "./tell.js";
+import * as texts from "./texts.js";
 import { ThreadPane } from "./thread.js";
 
 const PERSON = "parley-person";
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
 const state = new State();
-const app = at("app");
+const app = byId("app");
 const socket = new Socket((events) => events.forEach((event) => state.apply(event)), connected);
-const sidebar = new Sidebar(state, at("sidebar"), (id) => openChannel(id, { focus: true }));
-const channel = new ChannelPane(state, at("main"), { openThread, ask: (request) => socket.ask(request) });
-const thread = new ThreadPane(state, at("thread"), closeThread);
-const strip = new Strip(state, at("strip"), (id, root) => {
+const sidebar = new Sidebar(state, byId("sidebar"), (id) => openChannel(id, { focus: true }));
+const channel = new ChannelPane(state, byId("main"), { openThread, ask: (request) => socket.ask(request) });
+const thread = new ThreadPane(state, byId("thread"), closeThread);
+const strip = new Strip(state, byId("strip"), (id, root) => {
   openChannel(id);
   if (root !== null) openThread(root);
 });
@@ -28,11 +29,11 @@ const strip = new Strip(state, at("strip"), (id, root) => {
 let offlineTimer = 0;
 function connected(up) {
   clearTimeout(offlineTimer);
-  if (up) at("offline").hidden = true;
-  else offlineTimer = setTimeout(() => (at("offline").hidden = false), 800);
+  if (up) byId("offline").hidden = true;
+  else offlineTimer = setTimeout(() => (byId("offline").hidden = false), 800);
 }
 
-// --- the place, kept in the address so that a reload comes back to it
+// --- the place, kept in the URL so that a reload returns to it
 
 function readAddress() {
   const match = location.hash.match(/^#\/(\d+)(?:\/(\d+))?$/);
@@ -79,23 +80,23 @@ function showAll() {
   writeAddress();
 }
 
-// --- what the server says
+// --- the server's events
 
 state.on("hello", () => {
-  const known = (id) => state.channels.has(id);
   const address = readAddress();
-  const wanted = state.channel ?? address.channel;
-  const wantedThread = state.channel === null ? address.thread : state.thread;
-  state.channel = known(wanted) ? wanted : fallback();
-  state.thread = known(wanted) ? wantedThread : null;
+  const channelId = state.channel ?? address.channel;
+  const threadId = state.channel === null ? address.thread : state.thread;
+  const exists = state.channels.has(channelId);
+  state.channel = exists ? channelId : fallbackChannel();
+  state.thread = exists ? threadId : null;
   socket.ask({ type: "page", id: state.channel });
   if (state.thread !== null) socket.ask({ type: "thread", id: state.thread });
-  showSwitcher(at("switcher"), state, switchTo);
+  showSwitcher(byId("switcher"), state, switchTo);
   showAll();
 });
 
-/** After a switch from one's own direct messages: the next person's; else the first channel. */
-function fallback() {
+/** After a switch of the person from their direct messages, the new person's; else the first channel. */
+function fallbackChannel() {
   const all = [...state.channels.values()];
   const wasDirect = state.channel !== null;
   return (all.find((c) => c.kind === (wasDirect ? "dm" : "channel")) ?? all[0]).id;
@@ -119,7 +120,7 @@ state.on("message", ({ message, added, finished }) => {
     else thread.list.update(message.id);
   }
   const visible = message.thread === null ? message.channel === state.channel : message.thread === state.thread;
-  if (finished && visible) announce(`Parley: ${message.reply.error ?? message.text}`);
+  if (finished && visible) announce(texts.announcement(message.reply.error ?? message.text));
 });
 state.on("summary", ({ root, channel: id }) => {
   if (id === state.channel) channel.list.update(root);
@@ -129,7 +130,7 @@ state.on("delta", ({ message }) => {
   thread.list.grow(message.id);
 });
 state.on("gap", ({ message }) => {
-  // A piece was missed: what is shown is asked for anew.
+  // A delta was missed, so load the place again.
   if (message.thread === null) socket.ask({ type: "page", id: message.channel });
   else if (message.thread === state.thread) socket.ask({ type: "thread", id: message.thread });
 });
@@ -145,7 +146,7 @@ state.on("notice", ({ channel: id, thread: root, notice }) => {
 state.on("refused", ({ error }) => toast(error));
 state.on("pulse", (pulse) => strip.show(pulse));
 
-// --- who, and the menu of narrow screens
+// --- the person, and the menu of narrow screens
 
 function switchTo(person) {
   sessionStorage.setItem(PERSON, person);
@@ -158,17 +159,17 @@ function switchTo(person) {
 
 function menu(open) {
   app.classList.toggle("menu-open", open);
-  at("menu").setAttribute("aria-expanded", String(open));
+  byId("menu").setAttribute("aria-expanded", String(open));
 }
 
-at("menu").append(icon("menu"));
-at("menu").addEventListener("click", (event) => {
+byId("menu").append(icon("menu"));
+byId("menu").addEventListener("click", (event) => {
   event.stopPropagation();
   menu(!app.classList.contains("menu-open"));
   document.querySelector(".place[aria-current]")?.focus();
 });
 app.addEventListener("click", (event) => {
-  if (app.classList.contains("menu-open") && !at("sidebar").contains(event.target)) menu(false);
+  if (app.classList.contains("menu-open") && !byId("sidebar").contains(event.target)) menu(false);
 });
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;

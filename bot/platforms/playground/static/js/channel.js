@@ -1,4 +1,4 @@
-// The middle: a channel's (or the direct) messages and its message box.
+// The middle pane: the messages of a channel or of the direct messages, and the message box.
 
 import * as api from "./api.js";
 import { Composer } from "./composer.js";
@@ -6,6 +6,7 @@ import { askName } from "./dialogs.js";
 import { avatar, h, icon, iconButton } from "./dom.js";
 import { MessageList } from "./list.js";
 import { attempt } from "./tell.js";
+import * as texts from "./texts.js";
 
 const HIDDEN_NOTICE = "parley-notice-hidden";
 
@@ -19,11 +20,11 @@ export class ChannelPane {
     this.hinted = false;
     this.title = h("h2", { id: "channel-title" });
     this.where = h("span", { class: "where" });
-    this.rename = iconButton("edit", "Rename this channel", () => this.askRename());
+    this.rename = iconButton("edit", texts.RENAME_CHANNEL, () => this.askRename());
     this.noticeLine = h("div", { class: "notice-line", hidden: true });
-    this.list = new MessageList({ state, openThread: go.openThread, inThread: false }, "Messages");
+    this.list = new MessageList({ state, openThread: go.openThread, inThread: false }, texts.MESSAGES);
     this.composer = new Composer(state, node, {
-      label: "Message",
+      label: texts.MESSAGE_BOX,
       place: () => ({ channel: state.channel, thread: null }),
       onSent: (answer, text, place) => this.sent(answer, text, place),
       onEditLast: () => this.editLast(),
@@ -38,7 +39,7 @@ export class ChannelPane {
     return this.state.channels.get(this.state.channel);
   }
 
-  /** Another channel, another person, or fresh from the server. */
+  /** Show the current channel, after it, the person or the loaded messages changed. */
   open({ toEnd = true } = {}) {
     const channel = this.channel;
     const dm = channel.kind === "dm";
@@ -49,11 +50,11 @@ export class ChannelPane {
       this.list.show([]);
       this.list.top.replaceChildren();
     }
-    this.title.textContent = dm ? "Parley" : `# ${channel.name}`;
-    this.where.textContent = dm ? "Only you and Parley" : "";
+    this.title.textContent = dm ? texts.PARLEY : `# ${channel.name}`;
+    this.where.textContent = dm ? texts.ONLY_YOU_AND_PARLEY : "";
     this.rename.hidden = dm;
-    document.title = `${dm ? "Parley" : `#${channel.name}`} · Parley playground`;
-    const placeholder = dm ? "Message Parley" : `Message #${channel.name}, @Parley to ask it`;
+    document.title = texts.pageTitle(dm ? texts.PARLEY : `#${channel.name}`);
+    const placeholder = dm ? texts.MESSAGE_PARLEY : texts.messageChannel(channel.name);
     this.composer.moved(this.place, place, { placeholder, mention: !dm });
     this.place = place;
     this.showNotice();
@@ -62,9 +63,9 @@ export class ChannelPane {
 
   show({ toEnd = false } = {}) {
     const ids = this.state.roots.get(this.state.channel);
-    if (ids === undefined) return; // on its way; what is shown meanwhile stays
+    if (ids === undefined) return; // still loading: keep what is shown
     const more = this.state.more.get(this.state.channel)
-      ? h("button", { type: "button", class: "button earlier", onclick: () => this.go.ask({ type: "page", id: this.state.channel, before: ids[0] }) }, "Show earlier messages")
+      ? h("button", { type: "button", class: "button earlier", onclick: () => this.go.ask({ type: "page", id: this.state.channel, before: ids[0] }) }, texts.EARLIER_MESSAGES)
       : null;
     this.list.top.replaceChildren(...[ids.length === 0 ? this.empty() : more].filter(Boolean));
     this.list.show(ids, { toEnd });
@@ -74,14 +75,12 @@ export class ChannelPane {
     const dm = this.channel.kind === "dm";
     const samples = this.state.hello.samples.map((text) =>
       h("button", { type: "button", onclick: () => this.send(dm ? text : `@Parley ${text}`) }, text, icon("arrow")));
-    return h("section", { class: "empty", "aria-label": "How to begin" },
+    return h("section", { class: "empty", "aria-label": texts.GETTING_STARTED },
       avatar("parley"),
-      h("h3", {}, dm ? `Hello ${this.state.me.name}, I'm Parley` : `Say hello in #${this.channel.name}`),
-      h("p", {}, dm
-        ? "Here I answer everything you write. Nobody else can see this conversation."
-        : "Mention @Parley and it answers in a thread. Open a second tab as somebody else and ask at the same time: both are answered at once."),
+      h("h3", {}, dm ? texts.helloInDm(this.state.me.name) : texts.helloInChannel(this.channel.name)),
+      h("p", {}, dm ? texts.ABOUT_DM : texts.ABOUT_CHANNEL),
       h("div", { class: "samples" }, samples),
-      h("p", { class: "tip" }, h("kbd", {}, "/"), " lists the commands; ", h("kbd", {}, "@"), " mentions somebody."));
+      h("p", { class: "tip" }, h("kbd", {}, "/"), texts.TIP_COMMANDS, h("kbd", {}, "@"), texts.TIP_MENTIONS));
   }
 
   showNotice() {
@@ -90,10 +89,10 @@ export class ChannelPane {
     try {
       hidden = localStorage.getItem(HIDDEN_NOTICE) === text;
     } catch {
-      // Storage is off: the line just comes back.
+      // Storage is off, so the notice comes back.
     }
     this.noticeLine.hidden = !text || hidden;
-    this.noticeLine.replaceChildren(icon("info"), h("span", { class: "text" }, text), iconButton("close", "Hide this hint", () => {
+    this.noticeLine.replaceChildren(icon("info"), h("span", { class: "text" }, text), iconButton("close", texts.DISMISS_NOTICE, () => {
       this.noticeLine.hidden = true;
       try {
         localStorage.setItem(HIDDEN_NOTICE, text);
@@ -118,7 +117,7 @@ export class ChannelPane {
     if (answer.mentions_parley) this.go.openThread(answer.message.id, { focus: false });
     else if (!this.hinted && answer.message) {
       this.hinted = true;
-      this.state.emit("notice", { ...place, notice: { text: "In a channel Parley answers only when it is mentioned: start with **@Parley**.", ok: true } });
+      this.state.emit("notice", { ...place, notice: { text: texts.MENTION_HINT, ok: true } });
     }
   }
 
@@ -130,7 +129,7 @@ export class ChannelPane {
 
   askRename() {
     const channel = this.channel;
-    askName({ title: "Rename channel", hint: "Everybody sees the new name at once.", value: channel.name, button: "Rename" },
+    askName({ title: texts.RENAME_TITLE, hint: texts.RENAME_HINT, value: channel.name, button: texts.RENAME },
       (name) => api.renameChannel(channel.id, name));
   }
 }

@@ -1,21 +1,22 @@
-// The list over a message box: people after "@", commands after "/".
+// The list above a message box: people after "@", commands after "/".
 
 import * as api from "./api.js";
 import { avatar, h } from "./dom.js";
+import * as texts from "./texts.js";
 
 let counter = 0;
 
 export class Completion {
-  /** `onPick(text, cursor)`: the box's text after choosing, and where to go on. */
+  /** `onPick(text, cursor)`: the box's text with the choice, and the position to continue at. */
   constructor(state, box, onPick) {
     this.state = state;
     this.box = box;
     this.onPick = onPick;
     this.items = [];
     this.active = 0;
-    this.asked = 0;
+    this.latestRequest = 0;
     this.id = `completions${(counter += 1)}`;
-    this.node = h("ul", { class: "completions", role: "listbox", id: this.id, "aria-label": "Suggestions", hidden: true });
+    this.node = h("ul", { class: "completions", role: "listbox", id: this.id, "aria-label": texts.SUGGESTIONS, hidden: true });
     box.setAttribute("aria-autocomplete", "list");
     box.setAttribute("aria-controls", this.id);
   }
@@ -24,12 +25,12 @@ export class Completion {
     return !this.node.hidden;
   }
 
-  /** What is typed changed. */
+  /** Update the list after the box changed. */
   async refresh() {
-    const asked = (this.asked += 1);
+    const request = (this.latestRequest += 1);
     const text = this.box.value;
     const items = text.startsWith("/") ? await this.commands(text) : this.people(text);
-    if (asked === this.asked) this.show(items);
+    if (request === this.latestRequest) this.show(items);
   }
 
   async commands(text) {
@@ -54,8 +55,8 @@ export class Completion {
     return everybody
       .filter((person) => person.name.toLowerCase().startsWith(typed))
       .map((person) => {
-        const before = `${text.slice(0, start)}@${person.name} `;
-        return { kind: "person", id: person.id, label: person.name, help: person.id === "parley" ? "Ask the assistant" : "", text: before + text.slice(cursor).trimStart(), cursor: before.length };
+        const head = `${text.slice(0, start)}@${person.name} `;
+        return { kind: "person", id: person.id, label: person.name, help: person.id === "parley" ? texts.ASK_PARLEY : "", text: head + text.slice(cursor).trimStart(), cursor: head.length };
       });
   }
 
@@ -95,11 +96,11 @@ export class Completion {
   }
 
   close() {
-    this.asked += 1;
+    this.latestRequest += 1;
     if (this.open) this.show([]);
   }
 
-  /** Whether the key was for the list. */
+  /** Handle a key. Returns whether the list used it. */
   key(event) {
     if (!this.open) return false;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
@@ -117,7 +118,7 @@ export class Completion {
       return true;
     }
     if (event.key === "Enter" && !event.shiftKey) {
-      // Typed out in full already: then Enter sends it.
+      // A suggestion that is typed in full: Enter sends it.
       if (this.items.some((item) => item.text.trim() === this.box.value.trim())) return this.close() ?? false;
       this.pick();
       return true;

@@ -1,24 +1,25 @@
-// The message box: text, files (button, paste, drop), completion, Enter sends.
+// The message box: text, files (button, paste, drop), completion.
 
 import * as api from "./api.js";
 import { Completion } from "./completion.js";
 import { h, icon, iconButton } from "./dom.js";
 import { Drafts } from "./drafts.js";
+import * as texts from "./texts.js";
 
 export class Composer {
-  /** `place()`: {channel, thread}; `onSent(answer, text)`; `onEditLast()`: arrow up in an empty box. */
+  /** `place()`: {channel, thread}; `onSent(answer, text, place)`; `onEditLast()`: arrow up in an empty box. */
   constructor(state, pane, { place, onSent, onEditLast, label }) {
     this.state = state;
     this.place = place;
     this.onSent = onSent;
     this.onEditLast = onEditLast;
-    this.kept = new Map(); // place -> text that was typed there
+    this.unsent = new Map(); // place -> text typed there
     this.box = h("textarea", { rows: "1", "aria-label": label, autocomplete: "off" });
     this.problem = h("div", { class: "problem", role: "alert", hidden: true });
     this.drafts = new Drafts(state, () => this.changed(), (text) => this.complain(text));
     this.completion = new Completion(state, this.box, (text, cursor) => this.setText(text, cursor));
-    this.send = h("button", { class: "send", "aria-label": "Send", title: "Send (Enter)", disabled: true }, icon("send"));
-    this.ask = h("button", { type: "button", class: "ask", onclick: () => this.mention() }, "@Parley");
+    this.send = h("button", { class: "send", "aria-label": texts.SEND, title: texts.SEND_TITLE, disabled: true }, icon("send"));
+    this.ask = h("button", { type: "button", class: "ask", onclick: () => this.mention() }, texts.MENTION_PARLEY);
     this.form = h("form", { class: "composer" }, this.completion.node, this.problem,
       h("div", { class: "box" }, this.drafts.node, this.box, this.tools()));
     this.form.addEventListener("submit", (event) => {
@@ -39,9 +40,9 @@ export class Composer {
       file.value = "";
       this.box.focus();
     });
-    const add = iconButton("image", "Add pictures or files", () => file.click());
+    const add = iconButton("image", texts.ADD_FILES, () => file.click());
     return h("div", { class: "tools" }, add, file, this.ask, h("span", { class: "spread" }),
-      h("span", { class: "hint" }, h("kbd", {}, "/"), " for commands"), this.send);
+      h("span", { class: "hint" }, h("kbd", {}, "/"), texts.COMMANDS_HINT), this.send);
   }
 
   acceptDrops(pane) {
@@ -57,7 +58,7 @@ export class Composer {
     });
   }
 
-  /** Files that were pasted or dropped; other pastes go their usual way. */
+  /** Take pasted or dropped files; leave other pastes to the browser. */
   take(event, data) {
     const files = [...(data?.files ?? [])];
     if (!files.length) return;
@@ -115,8 +116,8 @@ export class Composer {
 
   changed(typed = false) {
     this.grow();
-    const something = this.box.value.trim() !== "" || this.drafts.drafts.length > 0;
-    this.send.disabled = this.sending === true || !something || !this.drafts.ready;
+    const hasContent = this.box.value.trim() !== "" || this.drafts.drafts.length > 0;
+    this.send.disabled = this.sending === true || !hasContent || !this.drafts.ready;
     if (typed) {
       this.complain("");
       this.completion.refresh();
@@ -125,7 +126,7 @@ export class Composer {
     }
   }
 
-  /** As high as its text, for browsers that don't do that by themselves. */
+  /** Fit the height to the text, in browsers without `field-sizing`. */
   grow() {
     if (CSS.supports("field-sizing", "content")) return;
     this.box.style.height = "auto";
@@ -137,11 +138,11 @@ export class Composer {
     this.problem.hidden = !text;
   }
 
-  /** Another place: what was typed in the one before is kept for the way back. */
+  /** Switch to another place; the text typed in the last one is kept for it. */
   moved(from, to, { placeholder, mention }) {
     if (from !== to) {
-      if (from !== null) this.kept.set(from, this.box.value);
-      this.box.value = this.kept.get(to) ?? "";
+      if (from !== null) this.unsent.set(from, this.box.value);
+      this.box.value = this.unsent.get(to) ?? "";
       for (const draft of [...this.drafts.drafts]) this.drafts.remove(draft);
       this.complain("");
       this.changed();

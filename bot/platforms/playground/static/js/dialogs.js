@@ -1,6 +1,7 @@
-// The few dialogs: a name, a yes or no, a large picture.
+// The dialogs: a name, a confirmation, a large picture.
 
 import { h } from "./dom.js";
+import * as texts from "./texts.js";
 
 function show(dialog) {
   document.body.append(dialog);
@@ -8,11 +9,11 @@ function show(dialog) {
   dialog.showModal();
 }
 
-/** Ask for a name; `save(name)` may throw, which is said in the dialog. */
+/** Ask for a name. What `save(name)` throws is shown in the dialog. */
 export function askName({ title, hint, value, button }, save) {
-  const input = h("input", { "aria-label": "Name", value, maxlength: "60", autocomplete: "off", spellcheck: "false" });
+  const input = h("input", { "aria-label": texts.NAME, value, maxlength: "60", autocomplete: "off", spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const cancel = h("button", { type: "button", class: "button" }, "Cancel");
+  const cancel = h("button", { type: "button", class: "button" }, texts.CANCEL);
   const form = h("form", { method: "dialog" }, h("h2", { id: "dialog-title" }, title), h("p", {}, hint), input, problem, h("div", { class: "buttons" }, cancel, h("button", { class: "button primary" }, button)));
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
   cancel.addEventListener("click", () => dialog.close());
@@ -30,13 +31,13 @@ export function askName({ title, hint, value, button }, save) {
   input.select();
 }
 
-/** Ask whether to go on. */
-export function confirmThat({ title, text, button }, action) {
-  const cancel = h("button", { type: "button", class: "button", autofocus: true }, "Cancel");
-  const go = h("button", { type: "button", class: "button danger" }, button);
-  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, h("h2", { id: "dialog-title" }, title), h("p", {}, text), h("div", { class: "buttons" }, cancel, go));
+/** Run `action` after a confirmation. */
+export function confirmAction({ title, text, button }, action) {
+  const cancel = h("button", { type: "button", class: "button", autofocus: true }, texts.CANCEL);
+  const confirm = h("button", { type: "button", class: "button danger" }, button);
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, h("h2", { id: "dialog-title" }, title), h("p", {}, text), h("div", { class: "buttons" }, cancel, confirm));
   cancel.addEventListener("click", () => dialog.close());
-  go.addEventListener("click", () => {
+  confirm.addEventListener("click", () => {
     dialog.close();
     action();
   });

@@ -1,4 +1,4 @@
-// Small helpers that make DOM nodes; text is always text, never HTML.
+// Helpers that make DOM nodes; text is always text, never HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -51,7 +51,7 @@ export function svg(tag, props = {}, ...children) {
   return node;
 }
 
-/** One of the line icons; decoration, so hidden from screen readers. */
+/** A line icon, hidden from screen readers. */
 export function icon(name) {
   const path = svg("path", {
     d: ICONS[name],
@@ -64,14 +64,14 @@ export function icon(name) {
   return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, path);
 }
 
-/** A button that shows an icon only. */
+/** A button with an icon and no text. */
 export function iconButton(name, label, onclick, extra = {}) {
   return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...extra }, icon(name));
 }
 
-/** The square with somebody's initial; Parley has a bubble. */
+/** The square with a person's initial, or with Parley's bubble. */
 export function avatar(id, name, extra = "") {
   const face = id === "parley" ? icon("bubble") : (name || "?").slice(0, 1).toUpperCase();
-  const known = ["ana", "ben", "chloe", "dev", "parley"].includes(id) ? id : "";
-  return h("span", { class: `avatar ${known} ${extra}`, "aria-hidden": "true" }, face);
+  const color = ["ana", "ben", "chloe", "dev", "parley"].includes(id) ? id : "";
+  return h("span", { class: `avatar ${color} ${extra}`, "aria-hidden": "true" }, face);
 }

@@ -1,17 +1,18 @@
-// The files of a message that isn't sent yet: uploaded at once, shown small, removable.
+// The files of an unsent message: uploaded at once, shown small, removable.
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
 import { fileLabel } from "./files.js";
+import * as texts from "./texts.js";
 
 export class Drafts {
-  /** `onChange()`: added, ready or removed; `onProblem(text)`: one couldn't be taken. */
+  /** `onChange()`: a file was added, ready or removed; `onProblem(text)`: one was refused. */
   constructor(state, onChange, onProblem) {
     this.state = state;
     this.onChange = onChange;
     this.onProblem = onProblem;
     this.drafts = [];
-    this.node = h("div", { class: "drafts", hidden: true, role: "group", "aria-label": "Files to send" });
+    this.node = h("div", { class: "drafts", hidden: true, role: "group", "aria-label": texts.FILES_TO_SEND });
   }
 
   get ready() {
@@ -23,22 +24,22 @@ export class Drafts {
   }
 
   async add(files) {
-    const { uploads: most, upload_bytes: bytes } = this.state.hello.limits;
+    const { uploads: maxFiles, upload_bytes: maxBytes } = this.state.hello.limits;
     for (const file of files) {
-      if (this.drafts.length >= most) {
-        this.onProblem(`At most ${most} files go into one message.`);
+      if (this.drafts.length >= maxFiles) {
+        this.onProblem(texts.tooManyFiles(maxFiles));
         return;
       }
-      if (file.size > bytes) this.onProblem(`${file.name} is too large: at most ${Math.floor(bytes / 2 ** 20)} MB are taken.`);
+      if (file.size > maxBytes) this.onProblem(texts.fileTooLarge(file.name, Math.floor(maxBytes / 2 ** 20)));
       else await this.upload(file);
     }
   }
 
   async upload(file) {
     const draft = { id: null, url: URL.createObjectURL(file) };
-    const remove = h("button", { type: "button", "aria-label": `Remove ${file.name}` }, icon("close"));
+    const remove = h("button", { type: "button", "aria-label": texts.removeFile(file.name) }, icon("close"));
     const img = h("img", { src: draft.url, alt: file.name });
-    // Whether it is a picture that we can draw, the server knows; until then the browser guesses.
+    // The browser guesses whether it is a picture until the server has decided.
     draft.node = h("div", { class: "draft loading", title: file.name }, file.type.startsWith("image/") ? img : fileLabel(file), remove);
     remove.addEventListener("click", () => this.remove(draft));
     this.drafts.push(draft);
@@ -47,7 +48,7 @@ export class Drafts {
     try {
       const { upload } = await api.upload(file);
       draft.id = upload.id;
-      // What the server made of it is what will be sent (and is shown for formats we can't draw).
+      // Show the server's version: it is what will be sent, in a format that browsers can draw.
       if (upload.picture) img.src = api.uploadUrl(upload.id);
       draft.node.firstChild.replaceWith(upload.picture ? img : fileLabel(upload));
       draft.node.classList.remove("loading");
@@ -68,10 +69,10 @@ export class Drafts {
   forget(draft) {
     URL.revokeObjectURL(draft.url);
     draft.node.remove();
-    this.drafts = this.drafts.filter((one) => one !== draft);
+    this.drafts = this.drafts.filter((other) => other !== draft);
   }
 
-  /** They were sent, or are somebody else's now. */
+  /** Forget all files, after they were sent or the person changed. */
   clear() {
     for (const draft of [...this.drafts]) this.forget(draft);
     this.changed();

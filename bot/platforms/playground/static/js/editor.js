@@ -3,10 +3,11 @@
 import * as api from "./api.js";
 import { h } from "./dom.js";
 import { attempt } from "./tell.js";
+import * as texts from "./texts.js";
 
-/** `onEnd(id)`: saved or given up. */
+/** `onEnd(id)`: the edit was saved or canceled. */
 export function editor(message, state, onEnd) {
-  const box = h("textarea", { "aria-label": "Edit your message", rows: "1", value: message.text });
+  const box = h("textarea", { "aria-label": texts.EDIT_BOX, rows: "1", value: message.text });
   const end = () => onEnd(message.id);
   const save = async () => {
     if (box.value.trim() === message.text) return end();
@@ -29,7 +30,7 @@ export function editor(message, state, onEnd) {
     box.setSelectionRange(box.value.length, box.value.length);
   });
   return h("div", { class: "editor" }, box, h("div", { class: "buttons" },
-    h("button", { type: "button", class: "button primary", onclick: save }, "Save"),
-    h("button", { type: "button", class: "button", onclick: end }, "Cancel"),
-    h("span", {}, "A reply that is being written starts again.")));
+    h("button", { type: "button", class: "button primary", onclick: save }, texts.SAVE),
+    h("button", { type: "button", class: "button", onclick: end }, texts.CANCEL),
+    h("span", {}, texts.EDIT_HINT)));
 }

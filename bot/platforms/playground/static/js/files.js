@@ -1,6 +1,7 @@
-// How a file that is no picture looks: an icon, its name and its size.
+// The label of a file that is not a picture: an icon, its name and its size.
 
 import { h, icon } from "./dom.js";
+import * as texts from "./texts.js";
 
 /** `file`: {name, size} with the size in bytes. */
 export function fileLabel(file) {
@@ -8,6 +9,6 @@ export function fileLabel(file) {
 }
 
 function size(bytes) {
-  if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1e6 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  if (bytes < 1000) return texts.bytes(bytes);
+  return bytes < 1e6 ? texts.kilobytes(Math.round(bytes / 1000)) : texts.megabytes((bytes / 1e6).toFixed(1));
 }

@@ -1,18 +1,19 @@
-// A scrolling list of messages, in a channel or a thread: keeps to the end while one is there.
+// A scrolling list of messages, in a channel or a thread; it stays at the end while scrolled there.
 
 import { h, iconButton } from "./dom.js";
 import { bodyNode, messageNode } from "./message.js";
 import { render } from "./markdown.js";
+import * as texts from "./texts.js";
 import { dayName, dayOf } from "./time.js";
 
 const JOIN_WITHIN_MS = 5 * 60 * 1000;
 const NEAR_END_PX = 90;
 
 export class MessageList {
-  /** `context`: see message.js. `before`: nodes above all messages; `empty()`: shown when there are none. */
+  /** `context`: see message.js. */
   constructor(context, label) {
     this.context = context;
-    this.items = new Map(); // id -> {node, and what it was made of}
+    this.items = new Map(); // id -> {node, and what it was built from}
     this.ids = [];
     this.editing = null;
     this.dirty = new Set();
@@ -29,16 +30,16 @@ export class MessageList {
     this.list.addEventListener("load", () => this.keepToEnd(), true);
   }
 
-  /** Show these messages, keeping the nodes of those that are there already. */
+  /** Show these messages, reusing the nodes of unchanged ones. */
   show(ids, { toEnd = false } = {}) {
     const fromEnd = this.scroller.scrollHeight - this.scroller.scrollTop;
     const grewOnTop = this.ids.length > 0 && ids.length > this.ids.length && ids.at(-1) === this.ids.at(-1);
     this.ids = [...ids];
-    const kept = this.items;
+    const oldItems = this.items;
     this.items = new Map();
     this.ids.forEach((id, at) => {
       const around = this.around(at);
-      const old = kept.get(id);
+      const old = oldItems.get(id);
       const same = old && old.message === around.message && old.previous === around.previous && old.count === around.count;
       this.items.set(id, same || (old && id === this.editing) ? old : this.item(id, around));
     });
@@ -48,7 +49,7 @@ export class MessageList {
     else this.keepToEnd();
   }
 
-  /** What a message's node depends on besides the message. */
+  /** What a message's node depends on. */
   around(at) {
     const { state, inThread } = this.context;
     return {
@@ -68,12 +69,12 @@ export class MessageList {
       editing: this.editing === id,
       onEditEnd: (edited) => this.edit(this.editing === edited ? null : edited),
     });
-    const rule = count ? h("div", { class: "thread-rule" }, `${count} ${count === 1 ? "reply" : "replies"}`) : null;
+    const rule = count ? h("div", { class: "thread-rule" }, texts.replyCount(count)) : null;
     const day = newDay ? h("div", { class: "day" }, dayName(message.at)) : null;
     return { node: h("li", {}, day, node, rule), message, previous, count };
   }
 
-  /** A message came or changed; one that is being edited stays as it is till then. */
+  /** Rebuild the node of a message that changed, unless it is being edited. */
   update(id, { evenEdited = false } = {}) {
     const old = this.items.get(id)?.node;
     if (!old || (id === this.editing && !evenEdited)) return;
@@ -85,7 +86,7 @@ export class MessageList {
     this.keepToEnd();
   }
 
-  /** The text of a running reply grew: drawn at the next frame, once. */
+  /** The text of a running reply grew: draw it in the next frame. */
   grow(id) {
     if (!this.items.has(id)) return;
     if (this.dirty.size === 0) requestAnimationFrame(() => this.paint());
@@ -105,20 +106,20 @@ export class MessageList {
   }
 
   edit(id) {
-    const before = this.editing;
+    const previous = this.editing;
     this.editing = id;
-    for (const one of [before, id]) if (one !== null) this.update(one, { evenEdited: true });
+    for (const edited of [previous, id]) if (edited !== null) this.update(edited, { evenEdited: true });
   }
 
   keepToEnd() {
     if (this.pinned) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
-  /** An answer for this person only, until it is closed. */
+  /** Show an answer that only this person sees, until they dismiss it. */
   notice({ text, ok }) {
     const node = h("div", { class: `ephemeral ${ok ? "" : "bad"}`, role: "status" },
-      h("div", { class: "inner" }, h("div", { class: "body" }, render(text)), h("div", { class: "only-you" }, "Only you can see this")),
-      iconButton("close", "Dismiss", () => node.remove()));
+      h("div", { class: "inner" }, h("div", { class: "body" }, render(text)), h("div", { class: "only-you" }, texts.ONLY_YOU)),
+      iconButton("close", texts.DISMISS, () => node.remove()));
     this.extra.append(node);
     this.pinned = true;
     this.keepToEnd();
@@ -129,16 +130,16 @@ export class MessageList {
   }
 }
 
-/** Make these the children, moving as few as possible: a moved node loses its focus. */
+/** Make these nodes the children. Moves as few as possible: a moved node loses its focus. */
 function place(parent, nodes) {
-  const wanted = new Set(nodes);
-  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  const remaining = new Set(nodes);
+  for (const child of [...parent.children]) if (!remaining.has(child)) child.remove();
   nodes.forEach((node, at) => {
     if (parent.children[at] !== node) parent.insertBefore(node, parent.children[at] ?? null);
   });
 }
 
-/** Replace only the blocks that changed: what was written before stays (a selection, a scroll). */
+/** Replace only the blocks that changed, so that a selection in the others stays. */
 function growBody(body, text) {
   const fresh = bodyNode({ text }).childNodes;
   const nodes = [...fresh];

@@ -1,13 +1,14 @@
-// Markdown as DOM nodes, made of marked's tokens one by one: HTML in a message stays text.
+// Markdown as DOM nodes, built from marked's tokens: HTML in a message stays text.
 
 import { Lexer } from "../vendor/marked.esm.js";
 import { h } from "./dom.js";
+import * as texts from "./texts.js";
 
 const OPTIONS = { gfm: true, breaks: true };
 const MAX_DEPTH = 24;
 const MENTION = /(?<![\w@/.-])@(parley|ana|ben|chloe|dev|everyone|here|channel)(?![\w-])(?!\.\w)/gi;
 
-/** The nodes of a message. What can't be parsed is shown as it was written. */
+/** The nodes of a message. Text that can't be parsed is shown as written. */
 export function render(text) {
   try {
     return blocks(new Lexer(OPTIONS).lex(text), 0);
@@ -50,19 +51,19 @@ function block(token, depth) {
 }
 
 function codeBlock(token) {
-  const copy = h("button", { type: "button" }, "Copy");
+  const copy = h("button", { type: "button" }, texts.COPY);
   copy.addEventListener("click", async () => {
     await navigator.clipboard?.writeText(token.text);
-    copy.textContent = "Copied";
-    setTimeout(() => (copy.textContent = "Copy"), 1500);
+    copy.textContent = texts.COPIED;
+    setTimeout(() => (copy.textContent = texts.COPY), 1500);
   });
   const language = (token.lang ?? "").split(/\s/)[0].slice(0, 30);
-  return h("div", { class: "code" }, h("header", {}, h("span", {}, language || "text"), copy), h("pre", { tabindex: "0" }, h("code", {}, token.text)));
+  return h("div", { class: "code" }, h("header", {}, h("span", {}, language || texts.CODE), copy), h("pre", { tabindex: "0" }, h("code", {}, token.text)));
 }
 
 function list(token, depth) {
   const items = token.items.map((item) => {
-    const box = item.task ? h("input", { type: "checkbox", disabled: true, checked: item.checked, "aria-label": item.checked ? "done" : "to do" }) : null;
+    const box = item.task ? h("input", { type: "checkbox", disabled: true, checked: item.checked, "aria-label": item.checked ? texts.DONE : texts.TO_DO }) : null;
     const content = item.tokens.filter((part) => part.type !== "checkbox");
     return h("li", {}, box, blocks(content, depth + 1));
   });
@@ -71,9 +72,9 @@ function list(token, depth) {
 }
 
 function table(token, depth) {
-  const cell = (tag) => (one, column) => {
+  const cell = (tag) => (content, column) => {
     const align = token.align[column];
-    return h(tag, { class: align === "right" || align === "center" ? align : "" }, inlines(one.tokens, depth));
+    return h(tag, { class: align === "right" || align === "center" ? align : "" }, inlines(content.tokens, depth));
   };
   const head = h("thead", {}, h("tr", {}, token.header.map(cell("th"))));
   const rows = token.rows.map((row) => h("tr", {}, row.map(cell("td"))));
@@ -98,7 +99,7 @@ function inline(token, depth) {
     case "link":
       return [link(token.href, inlines(token.tokens, depth), token.raw)];
     case "image":
-      return [link(token.href, [token.text || "picture"], token.raw)];
+      return [link(token.href, [token.text || texts.PICTURE], token.raw)];
     case "escape":
       return [token.text];
     case "text":
@@ -108,7 +109,7 @@ function inline(token, depth) {
   }
 }
 
-/** Only to the web and to mail; anything else (javascript:, data:, file:) stays text. */
+/** A link to the web or to mail; any other scheme (javascript:, data:, file:) stays text. */
 function link(href, content, raw) {
   let url;
   try {

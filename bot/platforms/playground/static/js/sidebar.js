@@ -1,8 +1,9 @@
-// The left: channels, direct messages, and what is running underneath.
+// The left pane: channels, direct messages, and which model answers.
 
 import * as api from "./api.js";
 import { askName } from "./dialogs.js";
 import { avatar, h, iconButton } from "./dom.js";
+import * as texts from "./texts.js";
 
 export class Sidebar {
   /** `openChannel(id)`. */
@@ -13,10 +14,10 @@ export class Sidebar {
     this.direct = h("ul", { "aria-labelledby": "direct-title" });
     this.about = h("p", { class: "about" });
     node.append(
-      h("h1", { class: "brand" }, avatar("parley"), h("div", {}, "Parley", h("span", {}, "playground"))),
-      h("h2", {}, h("span", { id: "channels-title" }, "Channels"), iconButton("plus", "Create a channel", () => this.create())),
+      h("h1", { class: "brand" }, avatar("parley"), h("div", {}, texts.PARLEY, h("span", {}, texts.PLAYGROUND))),
+      h("h2", {}, h("span", { id: "channels-title" }, texts.CHANNELS), iconButton("plus", texts.CREATE_CHANNEL, () => this.create())),
       this.channels,
-      h("h2", {}, h("span", { id: "direct-title" }, "Direct messages")),
+      h("h2", {}, h("span", { id: "direct-title" }, texts.DIRECT_MESSAGES)),
       this.direct,
       this.about,
     );
@@ -30,7 +31,7 @@ export class Sidebar {
     this.channels.replaceChildren(...all.filter((c) => c.kind === "channel").map(item));
     this.direct.replaceChildren(...all.filter((c) => c.kind === "dm").map(item));
     if (focused) document.querySelector(`.place[data-channel="${focused}"]`)?.focus();
-    this.about.replaceChildren("Answers come from", h("strong", {}, this.state.hello.model), "on this machine, for everybody at once.");
+    this.about.replaceChildren(texts.ANSWERED_BY, h("strong", {}, this.state.hello.model), texts.ON_THIS_MACHINE);
   }
 
   place(channel, working) {
@@ -39,13 +40,13 @@ export class Sidebar {
     const dm = channel.kind === "dm";
     const classes = ["place", unread && "unread", working && "working"].filter(Boolean).join(" ");
     return h("button", { type: "button", class: classes, "aria-current": here ? "page" : null, dataset: { channel: channel.id }, onclick: () => this.openChannel(channel.id) },
-      dm ? avatar("parley", "Parley", "small") : h("span", { class: "mark", "aria-hidden": "true" }, "#"),
-      h("span", { class: "name" }, dm ? "Parley" : channel.name),
-      unread && h("span", { class: "visually-hidden" }, "unread"));
+      dm ? avatar("parley", texts.PARLEY, "small") : h("span", { class: "mark", "aria-hidden": "true" }, "#"),
+      h("span", { class: "name" }, dm ? texts.PARLEY : channel.name),
+      unread && h("span", { class: "visually-hidden" }, texts.UNREAD));
   }
 
   create() {
-    askName({ title: "Create a channel", hint: "Each channel can have a persona of its own.", value: "", button: "Create" }, async (name) => {
+    askName({ title: texts.CREATE_CHANNEL, hint: texts.CREATE_HINT, value: "", button: texts.CREATE }, async (name) => {
       const { channel } = await api.addChannel(name);
       this.state.apply({ type: "channel", channel });
       this.openChannel(channel.id);

@@ -1,4 +1,4 @@
-// The tab's WebSocket: comes back by itself, a little later each time.
+// The tab's WebSocket: it reconnects by itself, waiting longer each time.
 
 import { socketUrl } from "./api.js";
 
@@ -6,7 +6,7 @@ const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 8000;
 
 export class Socket {
-  /** `onEvents(list)`: what arrived; `onState(connected)`: whether the line is up. */
+  /** `onEvents(events)`: events arrived; `onState(connected)`: the connection opened or closed. */
   constructor(onEvents, onState) {
     this.onEvents = onEvents;
     this.onState = onState;
@@ -19,7 +19,7 @@ export class Socket {
     });
   }
 
-  /** Connect, or connect anew (as somebody else). */
+  /** Connect, or reconnect as another person. */
   open() {
     clearTimeout(this.timer);
     this.timer = 0;
@@ -45,7 +45,7 @@ export class Socket {
     if (this.timer) this.open();
   }
 
-  /** Ask for a page or a thread; dropped while the line is down, the next hello asks again. */
+  /** Request a page or a thread. Dropped while disconnected: the next hello requests them again. */
   ask(request) {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(request));
   }

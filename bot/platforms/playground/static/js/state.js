@@ -1,4 +1,4 @@
-// What the tab knows, changed only by the server's events; views listen to what changed.
+// The tab's state. Only the server's events change it; the views listen for what changed.
 
 export class State extends EventTarget {
   constructor() {
@@ -30,7 +30,7 @@ export class State extends EventTarget {
     return this.people.get(id)?.name ?? id;
   }
 
-  /** Apply one event; an unknown one is nothing to us. */
+  /** Apply one event; unknown ones are ignored. */
   apply(event) {
     HANDLERS[event.type]?.call(this, event);
   }
@@ -39,7 +39,7 @@ export class State extends EventTarget {
     return this.threads.get(root) ?? [];
   }
 
-  /** The newest message of one's own in a place, to edit it with the arrow key. */
+  /** The person's newest message in a place, to edit it with the arrow key. */
   lastOwn(channel, thread) {
     const ids = thread === null ? this.roots.get(channel) ?? [] : [thread, ...this.replies(thread)];
     return ids
@@ -93,7 +93,7 @@ const HANDLERS = {
 
   message(event) {
     const message = event.message;
-    const before = this.messages.get(message.id);
+    const previous = this.messages.get(message.id);
     this.store(message);
     const list = this.list(message);
     const added = list !== undefined && !list.includes(message.id);
@@ -104,7 +104,7 @@ const HANDLERS = {
     if (event.new && message.author !== this.me.id && message.channel !== this.channel) {
       this.unread.add(message.channel);
     }
-    const finished = before?.reply?.state === "running" && message.reply?.state !== "running";
+    const finished = previous?.reply?.state === "running" && message.reply?.state !== "running";
     this.emit("message", { message, added, finished });
     this.emit("channels");
   },

@@ -1,6 +1,7 @@
-// The live strip: what the batcher does right now, one lane per running conversation.
+// The live strip: the batcher's activity, one lane per running conversation.
 
 import { avatar, h, svg } from "./dom.js";
+import * as texts from "./texts.js";
 
 const POINTS = 60;
 
@@ -24,11 +25,11 @@ export class Strip {
 
   show(pulse) {
     this.last = pulse;
-    this.rate.replaceChildren(pulse.rate >= 100 ? String(Math.round(pulse.rate)) : pulse.rate.toFixed(1), h("small", {}, " tokens/s"));
-    const calm = pulse.ready ? "idle" : "loading the model";
+    this.rate.replaceChildren(pulse.rate >= 100 ? String(Math.round(pulse.rate)) : pulse.rate.toFixed(1), h("small", {}, texts.TOKENS_PER_SECOND));
+    const idle = pulse.ready ? texts.IDLE : texts.LOADING;
     const count = pulse.running.length;
-    const parts = [count > 1 ? `${count} at once` : count ? "1 running" : calm];
-    if (pulse.waiting) parts.push(`${pulse.waiting} waiting`);
+    const parts = [count ? texts.running(count) : idle];
+    if (pulse.waiting) parts.push(texts.queued(pulse.waiting));
     this.queue.textContent = parts.join(" · ");
     this.showLanes(pulse.running, pulse.ready);
   }
@@ -48,22 +49,19 @@ export class Strip {
       this.lanes.delete(key);
     }
     if (!running.length) {
-      const text = ready
-        ? "The batcher at work: each conversation being answered gets a lane here."
-        : "The model is being loaded. Ask already: you are answered as soon as it is there.";
-      this.track.append(h("p", { class: "idle" }, text));
+      this.track.append(h("p", { class: "idle" }, ready ? texts.STRIP_IDLE : texts.STRIP_LOADING));
     }
   }
 
   add(lane) {
     const channel = this.state.channels.get(lane.channel);
-    const mine = channel !== undefined;
-    const place = channel?.kind === "channel" ? `#${channel.name}` : lane.platform === "playground" ? "direct" : lane.platform;
-    const label = lane.name ? `${lane.name} · ${place}` : place;
-    const node = h(mine ? "button" : "div", { class: "lane", title: label, type: mine ? "button" : null },
+    const visible = channel !== undefined;
+    const place = channel?.kind === "channel" ? `#${channel.name}` : lane.platform === "playground" ? texts.DIRECT : lane.platform;
+    const label = texts.laneLabel(lane.name, place);
+    const node = h(visible ? "button" : "div", { class: "lane", title: label, type: visible ? "button" : null },
       h("span", { class: "head" }, avatar(lane.owner, lane.name), h("span", { class: "label" }, label), h("span", { class: "count" })),
       h("span", { class: "bar" }, h("span", { class: "fill" })));
-    if (mine) node.addEventListener("click", () => this.go(lane.channel, lane.thread));
+    if (visible) node.addEventListener("click", () => this.go(lane.channel, lane.thread));
     update(node, lane);
     this.lanes.set(lane.key, node);
     this.track.append(node);
@@ -86,5 +84,5 @@ function update(node, lane) {
   const share = prefill ? lane.prefilled / Math.max(1, lane.prompt) : lane.generated / Math.max(1, lane.max);
   node.classList.toggle("prefill", prefill);
   node.querySelector(".fill").style.width = `${Math.min(100, Math.max(3, share * 100))}%`;
-  node.querySelector(".count").textContent = prefill ? `reading ${lane.prefilled}/${lane.prompt}` : `${lane.generated} tokens`;
+  node.querySelector(".count").textContent = prefill ? texts.reading(lane.prefilled, lane.prompt) : texts.tokens(lane.generated);
 }

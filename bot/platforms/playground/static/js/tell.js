@@ -1,4 +1,4 @@
-// Says things: a passing line on the screen, or a word to screen readers only.
+// Tells the person something: a toast on the screen, or a sentence for screen readers only.
 
 import { h } from "./dom.js";
 
@@ -9,12 +9,12 @@ export function toast(text) {
 }
 
 export function announce(text) {
-  const place = document.getElementById("announcer");
-  place.textContent = "";
-  setTimeout(() => (place.textContent = text), 60);
+  const announcer = document.getElementById("announcer");
+  announcer.textContent = "";
+  setTimeout(() => (announcer.textContent = text), 60);
 }
 
-/** Run an action; what goes wrong is said in a toast. */
+/** Run an action; show what it throws in a toast. */
 export async function attempt(action) {
   try {
     return await action();

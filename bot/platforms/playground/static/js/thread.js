@@ -1,19 +1,20 @@
-// The right: one thread, in which replies grow.
+// The right pane: one thread.
 
 import { Composer } from "./composer.js";
 import { h, iconButton } from "./dom.js";
 import { MessageList } from "./list.js";
+import * as texts from "./texts.js";
 
 export class ThreadPane {
-  /** `onClose()`: the person wants it shut. */
+  /** `onClose()`: the person closed it. */
   constructor(state, node, onClose) {
     this.state = state;
     this.node = node;
     this.place = null;
     this.where = h("span", { class: "where" });
-    this.list = new MessageList({ state, openThread: () => {}, inThread: true }, "Thread");
+    this.list = new MessageList({ state, openThread: () => {}, inThread: true }, texts.THREAD);
     this.composer = new Composer(state, node, {
-      label: "Reply in the thread",
+      label: texts.REPLY_BOX,
       place: () => ({ channel: state.messages.get(state.thread)?.channel ?? state.channel, thread: state.thread }),
       onSent: (answer, _text, place) => {
         this.list.clearNotices();
@@ -28,12 +29,12 @@ export class ThreadPane {
       },
     });
     node.append(
-      h("div", { class: "pane-head" }, h("h2", {}, "Thread"), this.where, h("span", { class: "spread" }), iconButton("close", "Close thread (Esc)", onClose)),
+      h("div", { class: "pane-head" }, h("h2", {}, texts.THREAD), this.where, h("span", { class: "spread" }), iconButton("close", texts.CLOSE_THREAD, onClose)),
       this.list.scroller, this.composer.form,
     );
   }
 
-  /** Show the thread that is open now, or nothing. */
+  /** Show the current thread; hide the pane if there is none. */
   open({ focus = false } = {}) {
     const root = this.state.thread;
     this.node.hidden = root === null;
@@ -70,6 +71,6 @@ export class ThreadPane {
   }
 
   placeholder() {
-    return this.withParley() ? "Reply. Parley listens here, no @ needed" : "Reply. @Parley brings Parley in";
+    return this.withParley() ? texts.REPLY_TO_PARLEY : texts.REPLY_TO_PEOPLE;
   }
 }

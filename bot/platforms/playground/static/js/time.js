@@ -1,4 +1,6 @@
-// Times as people say them.
+// Times as people read them.
+
+import * as texts from "./texts.js";
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
@@ -14,6 +16,6 @@ export function dayOf(iso) {
 export function dayName(iso) {
   const date = new Date(iso);
   const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 864e5);
-  if (days === 0) return "Today";
-  return days === 1 ? "Yesterday" : DAY.format(date);
+  if (days === 0) return texts.TODAY;
+  return days === 1 ? texts.YESTERDAY : DAY.format(date);
 }
