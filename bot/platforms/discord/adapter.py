@@ -350,7 +350,7 @@ class DiscordAdapter:
     async def _answer(self, message: discord.Message, reply: CommandReply) -> None:
         """Reply to a message at once, for example to a typed command. It can't be private."""
         try:
-            for text in layout.plain(reply.text):
+            for text in layout.command_answer(reply.text):
                 await message.reply(
                     text, mention_author=False, allowed_mentions=discord.AllowedMentions.none()
                 )

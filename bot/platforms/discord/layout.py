@@ -1,4 +1,4 @@
-"""How a reply looks on Discord: messages within the limits, notes at the foot, a file if long."""
+"""Lays out a reply as Discord messages: within the limits, with notes, as a file if long."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from bot.core.ports import FinishedReply
+from bot.platforms.discord import texts
 from bot.platforms.shared.message_splitter import split, utf16_units
 from bot.platforms.shared.reply_ending import ReplyEnding, reply_ending
 
 LIMIT = 2_000  # characters of one message
-MAX_POSTS = 10  # messages of one reply; what is over is in the file only
-FILE_FROM = 6_000  # characters from which on a reply comes as a file, too
+MAX_POSTS = 10  # messages of one reply; the rest is only in the file
+FILE_FROM = 6_000  # characters; a longer reply is attached as a file, too
 FILE_NAME = "reply.md"
-EMPTY = "…"
+
+#: The row of buttons below a message; "" for none.
+Controls: TypeAlias = Literal["", "running", "ended"]
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
 
 
-Controls: TypeAlias = Literal["", "running", "ended"]
-
-
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One message as it should stand. `controls` names the buttons under it; `file` is the text
-    of the file with it."""
+    """The intended content of one message; `file` is the text of its attached file."""
 
     content: str
     controls: Controls = ""
     file: str | None = None
 
 
-def waiting(ahead: int) -> list[Draft]:
-    """Before the first word."""
-    return [Draft(f"⏳ {ahead} ahead of you" if ahead else EMPTY, "running")]
+def waiting_drafts(ahead: int) -> list[Draft]:
+    """A reply before its first word."""
+    return [Draft(texts.ahead(ahead) if ahead else texts.EMPTY_REPLY, "running")]
 
 
-def running(text: str, limit: int = MAX_POSTS) -> list[Draft]:
+def running_drafts(text: str, limit: int = MAX_POSTS) -> list[Draft]:
     """A reply that is being written."""
     chunks = split(text, LIMIT, measure=utf16_units)[:limit]
     if not chunks:
-        return waiting(0)
-    closed = _closed(chunks[-1])
+        return waiting_drafts(0)
+    closed = _close_fence(chunks[-1])
     if utf16_units(closed) <= LIMIT:
         chunks[-1] = closed
     return _drafts(chunks, "running")
 
 
-def ended(reply: FinishedReply, limit: int = MAX_POSTS) -> list[Draft]:
-    """A reply that ended, with its foot and the buttons on the last message."""
+def ended_drafts(reply: FinishedReply, limit: int = MAX_POSTS) -> list[Draft]:
+    """A reply that has ended, with notes and buttons on its last message."""
     chunks = split(reply.text.rstrip(), LIMIT, measure=utf16_units)
     long = utf16_units(reply.text) > FILE_FROM or len(chunks) > limit
     foot = _foot(reply_ending(reply, rest_in_file=len(chunks) > limit))
     chunks = chunks[:limit]
     if foot:
         _add_foot(chunks, foot)
-        if len(chunks) > limit:  # the file has all of it
+        if len(chunks) > limit:  # the file has the whole text
             del chunks[-2]
     drafts = _drafts(chunks, "ended")
     if long:
@@ -65,17 +64,17 @@ def ended(reply: FinishedReply, limit: int = MAX_POSTS) -> list[Draft]:
     return drafts
 
 
-def plain(text: str) -> list[str]:
+def command_answer(text: str) -> list[str]:
     """The answer to a command, as messages."""
-    return split(text, LIMIT, measure=utf16_units) or [EMPTY]
+    return split(text, LIMIT, measure=utf16_units) or [texts.EMPTY_REPLY]
 
 
 def thread_name(text: str, author: str) -> str:
-    """A thread's name from the question, at most 100 characters."""
+    """A thread's name, from the question: at most 100 characters."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     line = " ".join(re.sub(r"[*_~`>#|]+", " ", line).split())
     if not line:
-        line = f"Question of {' '.join(author.split())}"
+        line = texts.question_by(" ".join(author.split()))
     return _clipped(line, 100)
 
 
@@ -101,15 +100,15 @@ def _foot(ending: ReplyEnding) -> str:
 def _add_foot(chunks: list[str], foot: str) -> None:
     foot = _clipped(foot, LIMIT)
     if chunks:
-        with_foot = f"{_closed(chunks[-1])}\n{foot}"
+        with_foot = f"{_close_fence(chunks[-1])}\n{foot}"
         if utf16_units(with_foot) <= LIMIT:
             chunks[-1] = with_foot
             return
     chunks.append(foot)
 
 
-def _closed(chunk: str) -> str:
-    """`chunk` with its open code fence closed, so that what follows is no code."""
+def _close_fence(chunk: str) -> str:
+    """`chunk` with its open code fence closed, so that text after it is not code."""
     fence = ""
     for match in _FENCE.finditer(chunk):
         run = match[1]

@@ -20,7 +20,7 @@ async def respond(interaction: Interaction, reply: CommandReply) -> None:
         discord.HTTPException: Discord refuses it.
     """
     nobody = discord.AllowedMentions.none()
-    for number, text in enumerate(layout.plain(reply.text)):
+    for number, text in enumerate(layout.command_answer(reply.text)):
         if number == 0 and not interaction.response.is_done():
             await interaction.response.send_message(
                 text, ephemeral=reply.private, allowed_mentions=nobody, suppress_embeds=True

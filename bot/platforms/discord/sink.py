@@ -232,10 +232,10 @@ class DiscordReply:
         final = self._final
         if final is not None:
             notes = (*final.notes, self._note) if self._note else final.notes
-            return layout.ended(replace(final, notes=notes), limit)
+            return layout.ended_drafts(replace(final, notes=notes), limit)
         if self._text.strip():
-            return layout.running(self._text, limit)
-        return layout.waiting(self._ahead)
+            return layout.running_drafts(self._text, limit)
+        return layout.waiting_drafts(self._ahead)
 
     def _schedule(self, outlet: Outlet) -> None:
         self._has_posts = True

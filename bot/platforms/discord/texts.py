@@ -99,7 +99,6 @@ def ahead(count: int) -> str:
 
 
 EMPTY_REPLY = "…"
-REST_IN_FILE = "The rest is in the file."
 
 
 def question_by(author: str) -> str:

@@ -19,17 +19,17 @@ def finished(text: str, **fields: object) -> FinishedReply:
 
 
 def test_the_foot_stands_outside_of_an_open_code_block() -> None:
-    (draft,) = layout.ended(finished("```py\nprint(1)", notes=("It was cut.",)))
+    (draft,) = layout.ended_drafts(finished("```py\nprint(1)", notes=("It was cut.",)))
     assert draft.content == "```py\nprint(1)\n```\n-# It was cut."
 
 
 def test_an_error_is_told_under_what_was_written() -> None:
-    (draft,) = layout.ended(finished("Half a", error="Something went wrong (reference 12)."))
+    (draft,) = layout.ended_drafts(finished("Half a", error="Something went wrong (reference 12)."))
     assert draft.content == "Half a\n⚠️ Something went wrong (reference 12)."
 
 
 def test_a_foot_that_does_not_fit_has_a_message_of_its_own() -> None:
-    drafts = layout.ended(finished("x" * 1990, notes=("A note of some length.",)))
+    drafts = layout.ended_drafts(finished("x" * 1990, notes=("A note of some length.",)))
     assert [draft.content for draft in drafts] == ["x" * 1990, "-# A note of some length."]
     assert [draft.controls for draft in drafts] == ["", "ended"]
 
@@ -39,23 +39,23 @@ def test_a_foot_that_does_not_fit_has_a_message_of_its_own() -> None:
     [(TurnState.CANCELLED, "-# Stopped."), (TurnState.DELIVERED, f"-# {NO_ANSWER}")],
 )
 def test_a_reply_without_words_still_says_something(state: TurnState, said: str) -> None:
-    (draft,) = layout.ended(FinishedReply(state, ""))
+    (draft,) = layout.ended_drafts(FinishedReply(state, ""))
     assert draft.content.startswith(said)
 
 
 def test_waiting() -> None:
-    assert layout.waiting(3) == [Draft("⏳ 3 ahead of you", "running")]
-    assert layout.running("  \n") == [Draft("…", "running")]
+    assert layout.waiting_drafts(3) == [Draft("⏳ 3 ahead of you", "running")]
+    assert layout.running_drafts("  \n") == [Draft("…", "running")]
 
 
 @settings(deadline=None)  # machines differ
 @given(st.text(max_size=9000), st.lists(st.text(max_size=300), max_size=3), st.integers(2, 10))
 def test_every_message_is_within_the_limits(text: str, notes: list[str], limit: int) -> None:
-    drafts = layout.ended(finished(text, notes=tuple(notes)), limit)
+    drafts = layout.ended_drafts(finished(text, notes=tuple(notes)), limit)
     assert 1 <= len(drafts) <= limit
     assert all(draft.content and utf16_units(draft.content) <= 2000 for draft in drafts)
     assert [draft.controls for draft in drafts] == [""] * (len(drafts) - 1) + ["ended"]
-    running = layout.running(text, limit)
+    running = layout.running_drafts(text, limit)
     assert all(utf16_units(draft.content) <= 2000 for draft in running)
     assert len(running) <= limit
 
@@ -65,7 +65,7 @@ def test_every_message_is_within_the_limits(text: str, notes: list[str], limit: 
     [
         ("Why is the **sky** blue?\nMore", "Why is the sky blue?"),
         ("\n\n# A heading\n", "A heading"),
-        ("   ", "Question of Ana B"),
+        ("   ", "Question from Ana B"),
         ("`code`", "code"),
     ],
 )
