@@ -13,7 +13,7 @@ class WorkspaceStore(Protocol):
     """The playground's own tables. Each method is one transaction."""
 
     async def seed(self, channels: Sequence[str], people: Sequence[str]) -> None:
-        """Make these channels where there is none at all, and everybody's direct messages."""
+        """Create these channels if there are none, and each person's direct messages."""
         ...
 
     async def channels(self) -> list[Channel]:
@@ -25,15 +25,15 @@ class WorkspaceStore(Protocol):
         ...
 
     async def add_channel(self, name: str) -> Channel:
-        """Make a channel. Raises NameTaken."""
+        """Raises NameTaken."""
         ...
 
     async def rename_channel(self, channel_id: int, name: str) -> Channel | None:
-        """Rename a channel. Raises NameTaken."""
+        """None if there is no such channel. Raises NameTaken."""
         ...
 
     async def page(self, channel_id: int, before: int | None, limit: int) -> list[Post]:
-        """The newest root posts (older than `before`), oldest first."""
+        """The newest root posts (older than the post `before`), oldest first."""
         ...
 
     async def thread(self, root: int) -> list[Post]:
@@ -41,7 +41,7 @@ class WorkspaceStore(Protocol):
         ...
 
     async def summaries(self, roots: Sequence[int]) -> Mapping[int, Summary]:
-        """Of those roots that have replies."""
+        """The summaries of those roots that have replies."""
         ...
 
     async def post(self, post_id: int) -> Post | None:
@@ -61,54 +61,54 @@ class WorkspaceStore(Protocol):
         uploads: Sequence[int] = (),
         reply: Reply | None = None,
     ) -> Post:
-        """Write a post down. `uploads` that are the author's and unsent become part of it."""
+        """Add a post. Those of `uploads` that are the author's and unsent become part of it."""
         ...
 
     async def edit_post(self, post_id: int, text: str) -> Post | None:
-        """Another text, marked as edited."""
+        """Replace the text and mark the post as edited; None if there is no such post."""
         ...
 
     async def save_reply(self, post_id: int, text: str, reply: Reply) -> Post | None:
-        """The text and state of a reply."""
+        """Store the text and state of a reply; None if there is no such post."""
         ...
 
     async def save_text(self, post_id: int, text: str) -> None:
-        """The text so far of a reply that is being written."""
+        """Store the text so far of a reply that is being written."""
         ...
 
     async def interrupt_replies(self, error: str) -> int:
-        """End the replies that a stopped process left unfinished; how many."""
+        """Mark the replies that a stopped process left unfinished as failed; how many."""
         ...
 
     async def remove_post(self, post_id: int) -> list[int]:
-        """Delete a post with its pictures; a root with replies stays as an empty shell.
+        """Delete a post with its uploads; a root with replies stays as a placeholder.
 
-        Returns the ids that are gone: with the last reply an empty root goes as well.
+        Returns the ids of the deleted posts: with the last reply its placeholder goes, too.
         """
         ...
 
     async def add_upload(
         self, owner: str, name: str, content_type: str, data: bytes, width: int, height: int
     ) -> Upload:
-        """Keep a picture that isn't sent yet."""
+        """Store a file that is not sent yet."""
         ...
 
     async def upload(self, upload_id: int) -> Upload | None:
-        """A picture, without its bytes."""
+        """A file, without its bytes."""
         ...
 
     async def upload_data(self, upload_id: int) -> bytes | None:
-        """A picture's bytes."""
+        """A file's bytes."""
         ...
 
     async def unsent_uploads(self, owner: str) -> list[Upload]:
-        """The pictures somebody uploaded and hasn't sent."""
+        """The files that a person uploaded and has not sent."""
         ...
 
     async def drop_upload(self, upload_id: int) -> None:
-        """Delete a picture that isn't sent."""
+        """Delete a file that is not sent."""
         ...
 
     async def prune_uploads(self, before: datetime) -> int:
-        """Delete what was uploaded before then and never sent; how many."""
+        """Delete the files uploaded before then and never sent; how many."""
         ...
