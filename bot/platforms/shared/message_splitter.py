@@ -55,7 +55,7 @@ def pieces(text: str, limit: int, *, measure: Measure = len) -> list[Piece]:
     Raises:
         ValueError: a single character is over the limit.
     """
-    if measure(text) <= limit:
+    if len(text) <= limit and measure(text) <= limit:
         return [Piece("", text, "")] if text else []
     found: list[Piece] = []
     state = _State()
@@ -148,6 +148,8 @@ def _closing(chunk: str) -> str:
 def _fitting(text: str, start: int, room: int, measure: Measure) -> int:
     """The furthest end such that `text[start:end]` measures at most `room`."""
     low, high = start, min(len(text), start + max(room, 0))
+    if measure(text[low:high]) <= room:
+        return high
     while low < high:
         middle = (low + high + 1) // 2
         if measure(text[start:middle]) <= room:

@@ -16,8 +16,8 @@ from bot.core.ports import CoreQueries, InboundHandler
 from bot.core.records import ChannelSettings
 from bot.platforms.slack.api import error_code
 from bot.platforms.slack.manifest import COMMAND
-from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, persona_modal
+from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalize import PLATFORM, is_dm
 from bot.platforms.slack.posting import SHAPES

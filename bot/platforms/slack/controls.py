@@ -20,8 +20,8 @@ from bot.platforms.slack.blocks import BAD, FEEDBACK, GOOD, REGENERATE, STOP
 from bot.platforms.slack.commands import Commands
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.manifest import ASK_SHORTCUT, COMMAND, SUMMARISE_SHORTCUT
-from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata
+from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalize import PLATFORM, is_dm
 from bot.platforms.slack.private_questions import Private

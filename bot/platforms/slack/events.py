@@ -18,7 +18,7 @@ from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
 from bot.platforms.slack.home import Home
-from bot.platforms.slack.markdown import to_mrkdwn
+from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalize import DmRoots, Event, Normalizer, root_of
 from bot.platforms.slack.posting import Place, Poster, no_foot

@@ -15,8 +15,9 @@ from bot.platforms.shared.message_splitter import split
 from bot.platforms.shared.reply_ending import reply_ending
 from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block, markdown, section
-from bot.platforms.slack.markdown import to_markdown, to_mrkdwn
+from bot.platforms.slack.markdown import to_markdown
 from bot.platforms.slack.marks import answer_mark, file_name, reply_mark
+from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.teams import FEEDBACK, MARKDOWN, Team
 
 logger = logging.getLogger(__name__)

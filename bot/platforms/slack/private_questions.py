@@ -13,8 +13,8 @@ from bot.core.ports import InboundHandler
 from bot.core.texts import SUMMARIZE
 from bot.platforms.shared.recent import RecentDict
 from bot.platforms.slack.api import DOWN, error_code
-from bot.platforms.slack.markdown import to_mrkdwn
 from bot.platforms.slack.modals import Metadata, ask_modal
+from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.normalize import PLATFORM, Event, Normalizer, root_of
 from bot.platforms.slack.private_replies import Asks, respond
 from bot.platforms.slack.teams import Team

@@ -9,7 +9,7 @@ from slack_sdk.errors import SlackApiError
 
 from bot.platforms.slack.api import DOWN, error_code, is_unsaid
 from bot.platforms.slack.blocks import Block
-from bot.platforms.slack.markdown import stable, to_markdown
+from bot.platforms.slack.markdown import MarkdownStream, to_markdown
 from bot.platforms.slack.posting import Place
 from bot.platforms.slack.teams import STREAM, Team
 
@@ -48,6 +48,7 @@ class NativeStream:
         self._place = place
         self._recipient = recipient
         self._mark = mark
+        self._markdown = MarkdownStream()
         self._sent = ""
         self.ts = ""
         self.lost = False
@@ -60,7 +61,7 @@ class NativeStream:
         Raises:
             StreamEnded: go on by other means.
         """
-        more = self._more(to_markdown(stable(text)))
+        more = self._more(self._markdown.render(text))
         if not more:
             return
         piece = more[:CALL_AT_MOST]
