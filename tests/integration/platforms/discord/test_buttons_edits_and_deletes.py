@@ -91,6 +91,23 @@ async def test_thumbs_are_stored_for_each_person(home: Rig) -> None:
         assert pressed.followups[0].flags & 64
 
 
+async def test_a_button_that_fails_says_so(home: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, thread = await home.exchange("Hello", "One.")
+    client = home.adapter._client
+    assert client is not None
+
+    async def broken(turn_id: int) -> None:
+        raise RuntimeError("secret internals")
+
+    monkeypatch.setattr(client.interactions._queries, "turn", broken)
+    pressed = await home.discord.press(home.ana, thread.of_bot()[0], "Regenerate")
+    await home.until(lambda: pressed.texts)
+    (text,) = pressed.texts
+    assert text.startswith("Something went wrong")
+    assert "secret" not in text
+    assert pressed.followups[0].flags & 64  # seen by Ana alone
+
+
 async def test_buttons_of_an_earlier_run_work(tmp_path: Path) -> None:
     async with rig(tmp_path) as first:
         _, thread = await first.exchange("Hello", "One.")
