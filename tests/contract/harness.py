@@ -230,6 +230,10 @@ class Harness(ABC):
     def engine(self) -> ScriptedEngine:
         return self.core.engine
 
+    async def delivered(self) -> None:
+        """Wait until the platform has delivered what was said, where it doesn't keep the order."""
+        return
+
     async def until(self, condition: Callable[[], object], what: str = "") -> Any:
         return await until(condition, WAIT_S, f"{self.name}: {what}")
 
@@ -281,6 +285,7 @@ class Harness(ABC):
     async def only_asked(self, *questions: str) -> None:
         """Ask something more; then the engine has been asked these questions and no others."""
         last = "One more thing"
+        await self.delivered()
         await self.ask(last)
         request = await self.until(
             lambda: next((r for r in self.engine.requests if last in r.asked), None), last

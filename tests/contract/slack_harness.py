@@ -149,6 +149,9 @@ class SlackHarness(Harness):
 
         return str(await self.until(answer, f"an answer to !{text}"))
 
+    async def delivered(self) -> None:
+        await self._server.delivery.settled()
+
     # --- what people read
 
     def posts(self, message: Message) -> list[str]:
@@ -161,7 +164,10 @@ class SlackHarness(Harness):
     def overheard(self) -> list[str]:
         other = self._people[Person.OTHER].id
         private = [e["text"] for e in self._team.ephemeral if e["user"] == other]
-        return private + [shown(m) for m in self._general.messages.values() if self._by_bot(m)]
+        answers = [answer for came in self._server.responses.values() for answer in came]
+        public = [a["text"] for a in answers if a.get("response_type") == "in_channel"]
+        posts = [shown(m) for m in self._general.messages.values() if self._by_bot(m)]
+        return private + public + posts
 
     def _bot_messages(self, message: Message) -> list[dict[str, Any]]:
         channel: Channel = message.place

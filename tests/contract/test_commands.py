@@ -25,6 +25,17 @@ async def test_a_mistyped_command_is_told_what_to_type(chat: Harness) -> None:
     assert len(chat.engine.requests) == 1
 
 
+async def test_a_value_out_of_range_is_refused_with_the_range(chat: Harness) -> None:
+    question = await chat.ask("Hello.")
+    await chat.answer(question, "Hello.")
+    command = "persona set --temperature 9 You are a pirate."
+    sentence = await chat.command(command, by=Person.ADMIN, after=question)
+    assert "temperature" in sentence
+    assert "0 to 5" in sentence
+    await chat.ask("Who are you?")
+    assert "pirate" not in prompt_text((await chat.request(1)).messages[:1])
+
+
 async def test_a_persona_counts_from_the_next_message_on(chat: Harness) -> None:
     question = await chat.ask("Who are you?")
     await chat.answer(question, "I am Parley.")
