@@ -21,7 +21,7 @@ from typing import Any
 from bot import config
 from bot.app import engine_config, local_model_folder
 from bot.bench.errors import BenchFailed
-from bot.bench.report import headline, table
+from bot.bench.report import headline, report_table
 from bot.bench.runner import Plan, Session
 from bot.bench.systems.base import Setup
 
@@ -135,10 +135,12 @@ def main() -> int:
     )
     with Session(setup, say) as session:
         plan = Plan("steady", tuple(STEPS), ("generate-static",), options.runs)
-        report = session.measure(plan)
+        report = session.measure_workload(plan)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "gpu.json").write_text(json.dumps({**report, "floor_s": floor_s}, indent=1))
-    print(verdicts(report, floor_s), "", f"**{headline(report)}**", "", table(report), sep="\n")
+    print(
+        verdicts(report, floor_s), "", f"**{headline(report)}**", "", report_table(report), sep="\n"
+    )
     return 0
 
 

@@ -21,12 +21,12 @@ from bot import config
 from bot.app import engine_config, local_model_folder
 from bot.bench import bars, plots
 from bot.bench.errors import BenchFailed
-from bot.bench.eyes import model_that_sees
 from bot.bench.loss import LOSS, loss_table, measure_loss
-from bot.bench.report import headline, table
+from bot.bench.report import headline, report_table
 from bot.bench.runner import Plan, Session
 from bot.bench.systems.base import Setup
 from bot.bench.systems.llama_files import find_server
+from bot.bench.vision_tower import with_vision_tower
 
 EXACTNESS = "tests/integration/engine/test_exactness.py"
 #: (workload, conversations, peers), each number of conversations with the peers its bars need.
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Everything:
+class AllWorkloads:
     """The reports so far and why some are missing."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -75,10 +75,10 @@ class Everything:
         self.only = {name for name in options.only.split(",") if name}
         Path(self.setup.scratch).mkdir(parents=True, exist_ok=True)
 
-    def wanted(self, workload: str) -> bool:
+    def is_selected(self, workload: str) -> bool:
         return not self.only or workload in self.only
 
-    def run(self) -> None:
+    def run_all(self) -> None:
         try:
             find_server(self.options.llama_server)
         except BenchFailed as error:
@@ -86,40 +86,40 @@ class Everything:
             say(f"without llama-cpp: {error}")
         with Session(self.setup, say) as session:
             for workload, conversations, peers in JOBS:
-                self._measure(session, workload, conversations, peers)
-        if self.wanted("images"):
-            with Session(model_that_sees(self.setup, "images", say), say) as session:
-                self._measure(session, "images", (1,), ())
-        if self.wanted(LOSS):
+                self._measure_workload(session, workload, conversations, peers)
+        if self.is_selected("images"):
+            with Session(with_vision_tower(self.setup, "images", say), say) as session:
+                self._measure_workload(session, "images", (1,), ())
+        if self.is_selected(LOSS):
             try:
-                self._keep(measure_loss(self.setup, say))
+                self._keep_report(measure_loss(self.setup, say))
             except (BenchFailed, TypeError) as error:
                 self.missing[LOSS] = str(error)
 
-    def _measure(
+    def _measure_workload(
         self, session: Session, workload: str, numbers: tuple[int, ...], peers: tuple[str, ...]
     ) -> None:
-        if not self.wanted(workload):
+        if not self.is_selected(workload):
             return
-        there = tuple(peer for peer in peers if peer not in self.missing)
-        plan = Plan(workload, numbers, there, self.options.runs, scale=self.options.scale)
+        available = tuple(peer for peer in peers if peer not in self.missing)
+        plan = Plan(workload, numbers, available, self.options.runs, scale=self.options.scale)
         started = time.monotonic()
         try:
-            self._keep(session.measure(plan))
+            self._keep_report(session.measure_workload(plan))
         except BenchFailed as error:
             self.missing[workload] = str(error)
             say(f"{workload} could not be measured: {error}")
         say(f"{workload} took {time.monotonic() - started:.0f} s")
 
-    def _keep(self, report: dict[str, Any]) -> None:
+    def _keep_report(self, report: dict[str, Any]) -> None:
         name = report["workload"]
         self.reports[name] = report
         (self.options.out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
         if name != LOSS:
-            plots.draw(report, self.options.out / f"{name}.png")
+            plots.draw_report(report, self.options.out / f"{name}.png")
 
 
-def identity() -> tuple[str, bool]:
+def exactness_row() -> tuple[str, bool]:
     """The row of greedy float32 identity: the tests that compare with `generate()`."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", EXACTNESS],
@@ -136,21 +136,21 @@ def identity() -> tuple[str, bool]:
 def main() -> int:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    plots.check(options.out / "x.png")
-    everything = Everything(options)
-    everything.run()
-    verdicts = bars.judge(everything.reports, everything.missing)
+    plots.check_plot_file(options.out / "x.png")
+    workloads = AllWorkloads(options)
+    workloads.run_all()
+    verdicts = bars.judge_bars(workloads.reports, workloads.missing)
     lines = [bars.verdict_table(verdicts)]
     if options.scale != 1:
         lines.insert(0, f"**Scaled to {options.scale}: a trial of the script, not figures.**\n")
-    good = all(v.value is not None and v.bar.met(v.value) for v in verdicts)
+    good = all(v.value is not None and v.bar.is_met(v.value) for v in verdicts)
     if not options.no_exactness:
-        row, passed = identity()
+        row, passed = exactness_row()
         lines.append(row)
         good &= passed
-    for report in everything.reports.values():
-        shown = loss_table(report) if report["workload"] == LOSS else table(report)
-        lines += ["", f"**{headline(report)}**", "", shown]
+    for report in workloads.reports.values():
+        text_table = loss_table(report) if report["workload"] == LOSS else report_table(report)
+        lines += ["", f"**{headline(report)}**", "", text_table]
     text = "\n".join(lines) + "\n"
     (options.out / "bars.md").write_text(text)
     print(text)

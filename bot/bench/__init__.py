@@ -1,1 +1,1 @@
-"""`parley bench`: Parley beside what people would pick instead, in one run, on the same weights."""
+"""`parley bench`: compares Parley with the alternatives in one run, on the same weights."""

@@ -1,4 +1,4 @@
-"""The bars that Parley sets itself, and how each is read off a report."""
+"""The performance bars Parley must meet, and how each is read from a report."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row of the table. `figure` reads it off the report of `workload`."""
+    """One row of the bars table; `read_figure` takes the workload's report."""
 
-    what: str
+    title: str
     workload: str
     conversations: int
-    peer: str  # "": Parley against itself
-    figure: Callable[[Report], float]
+    peer: str  # "": Parley is compared with itself
+    read_figure: Callable[[Report], float]
     limit: float
     at_least: bool  # else: at most
     unit: str = "x"
 
-    def met(self, value: float) -> bool:
-        """Is this figure good enough?"""
+    def is_met(self, value: float) -> bool:
         return value >= self.limit if self.at_least else value <= self.limit
 
     @property
-    def bar(self) -> str:
-        """As it is written in the table."""
+    def limit_text(self) -> str:
         return f"{'>=' if self.at_least else '<='} {self.limit:g}{self.unit}"
 
 
-def _row(report: Report, conversations: int, system: str = PARLEY) -> dict[str, Any]:
+def _result_row(report: Report, conversations: int, system: str = PARLEY) -> dict[str, Any]:
     return next(
         row
         for row in report["results"]
@@ -43,118 +41,121 @@ def _row(report: Report, conversations: int, system: str = PARLEY) -> dict[str, 
     )
 
 
-def _against(peer: str, conversations: int, figure: str) -> Callable[[Report], float]:
-    """One of the report's `ratios`."""
+def _peer_ratio(peer: str, conversations: int, name: str) -> Callable[[Report], float]:
+    """Reads one of the report's `ratios`."""
 
     def read(report: Report) -> float:
-        (found,) = (
-            ratio[figure]
+        (value,) = (
+            ratio[name]
             for ratio in report["ratios"]
             if ratio["peer"] == peer and ratio["conversations"] == conversations
         )
-        return float(found)
+        return float(value)
 
     return read
 
 
-def _turn(turn: int, conversations: int = 1) -> Callable[[Report], float]:
-    """TTFT of a turn (its median) against the first turn's."""
+def _ttft_over_first_turn(turn: int, conversations: int = 1) -> Callable[[Report], float]:
+    """Reads the median TTFT of a turn over that of the first turn."""
 
     def read(report: Report) -> float:
-        turns = _row(report, conversations)["turns"]
+        turns = _result_row(report, conversations)["turns"]
         return float(turns[turn - 1]["ttft_s"]["p50"] / turns[0]["ttft_s"]["p50"])
 
     return read
 
 
-def _prefill(report: Report) -> float:
-    row = _row(report, 8)
+def _prefill_slowdown(report: Report) -> float:
+    row = _result_row(report, 8)
     return float(row["itl_during_prefill_s"]["p99"] / row["itl_quiet_s"]["p99"])
 
 
-def _flood(report: Report) -> float:
-    groups = _row(report, 4)["groups"]
+def _flood_slowdown(report: Report) -> float:
+    groups = _result_row(report, 4)["groups"]
     return float(groups["others"]["ttft_s"]["p95"] / groups["others, no flood"]["ttft_s"]["p95"])
 
 
-def _loss(report: Report) -> float:
+def _loss_difference(report: Report) -> float:
     return float(report["difference_nats"])
 
 
-def _steady(conversations: int, peer: str, limit: float) -> Bar:
-    about = {"llama-cpp": "llama.cpp server Q4_K_M", "generate-static": "`generate()` static batch"}
+def _steady_bar(conversations: int, peer: str, limit: float) -> Bar:
+    peer_names = {
+        "llama-cpp": "llama.cpp server (Q4_K_M)",
+        "generate-static": "static-batch `generate()`",
+    }
     return Bar(
-        f"`steady` {conversations} against {about[peer]}: tokens/s",
+        f"`steady` {conversations} vs. {peer_names[peer]}: tokens/s",
         "steady",
         conversations,
         peer,
-        _against(peer, conversations, "tokens_per_s"),
+        _peer_ratio(peer, conversations, "tokens_per_s"),
         limit,
         at_least=True,
     )
 
 
 _CB = "transformers-cb"
-_CHAT = "`chat` against transformers continuous batching"
+_CHAT = "`chat` vs. transformers' continuous batching"
 BARS: tuple[Bar, ...] = (
-    _steady(16, "llama-cpp", 1.8),
-    _steady(1, "llama-cpp", 1.0),
-    _steady(16, "generate-static", 2.0),
-    Bar(f"{_CHAT}: tokens/s", "chat", 16, _CB, _against(_CB, 16, "tokens_per_s"), 4, True),
-    Bar(f"{_CHAT}: p95 TTFT", "chat", 16, _CB, _against(_CB, 16, "ttft_p95"), 0.25, False),
-    Bar("TTFT of turn 8 (2,000 tokens of history) against turn 1",
-        "turns", 1, "", _turn(8), 1.3, False),
-    Bar("`images`: TTFT of a follow-up against the first question",
-        "images", 1, "", _turn(2), 0.2, False),
-    Bar("`mixed`: p99 ITL while 4,000 tokens are prefilled, against quiet",
-        "mixed", 8, "", _prefill, 3, False),
-    Bar("`unfair`: p95 TTFT of the others, against no flood",
-        "unfair", 4, "", _flood, 2, False),
-    Bar("int8 against unquantised: loss on a fixed text",
-        LOSS, 8, "", _loss, 0.04, False, " nats"),
+    _steady_bar(16, "llama-cpp", 1.8),
+    _steady_bar(1, "llama-cpp", 1.0),
+    _steady_bar(16, "generate-static", 2.0),
+    Bar(f"{_CHAT}: tokens/s", "chat", 16, _CB, _peer_ratio(_CB, 16, "tokens_per_s"), 4, True),
+    Bar(f"{_CHAT}: p95 TTFT", "chat", 16, _CB, _peer_ratio(_CB, 16, "ttft_p95"), 0.25, False),
+    Bar("`turns`: TTFT of turn 8 (2,000 tokens of history) vs. turn 1",
+        "turns", 1, "", _ttft_over_first_turn(8), 1.3, False),
+    Bar("`images`: TTFT of a follow-up vs. the first question",
+        "images", 1, "", _ttft_over_first_turn(2), 0.2, False),
+    Bar("`mixed`: p99 ITL during a 4,000-token prefill vs. before it",
+        "mixed", 8, "", _prefill_slowdown, 3, False),
+    Bar("`unfair`: p95 TTFT of the others with vs. without the flood",
+        "unfair", 4, "", _flood_slowdown, 2, False),
+    Bar("int8 vs. unquantized: loss on a fixed text",
+        LOSS, 8, "", _loss_difference, 0.04, False, " nats"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A bar and what was measured; None: it was not, and `note` says why."""
+    """A bar and the measured value; None if it wasn't measured, and `note` says why."""
 
     bar: Bar
     value: float | None
     note: str = ""
 
     @property
-    def word(self) -> str:
-        """For the table's last column."""
+    def outcome(self) -> str:
         if self.value is None:
             return f"not measured: {self.note}"
-        if self.bar.met(self.value):
+        if self.bar.is_met(self.value):
             return "met"
         missed = self.value / self.bar.limit - 1
         return f"missed by {abs(missed):.0%}"
 
 
-def judge(reports: dict[str, Report], missing: dict[str, str]) -> list[Verdict]:
-    """Every bar, from the reports by workload.
+def judge_bars(reports: dict[str, Report], missing: dict[str, str]) -> list[Verdict]:
+    """Compare every bar with the reports, which are keyed by workload.
 
     Args:
-        missing: why a workload or a peer was not measured, by its name.
+        missing: why a workload or peer wasn't measured, by its name.
     """
     verdicts = []
     for bar in BARS:
         reason = missing.get(bar.workload) or missing.get(bar.peer)
         report = reports.get(bar.workload)
         if report is None or reason:
-            verdicts.append(Verdict(bar, None, reason or "left out"))
+            verdicts.append(Verdict(bar, None, reason or "skipped"))
         else:
-            verdicts.append(Verdict(bar, bar.figure(report)))
+            verdicts.append(Verdict(bar, bar.read_figure(report)))
     return verdicts
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> str:
-    """As Markdown."""
-    lines = ["| what | bar | measured | |", "|---|---:|---:|---|"]
+    lines = ["| bar | target | measured | |", "|---|---:|---:|---|"]
     for verdict in verdicts:
         value = "-" if verdict.value is None else f"{verdict.value:.3g}{verdict.bar.unit}"
-        lines.append(f"| {verdict.bar.what} | {verdict.bar.bar} | {value} | {verdict.word} |")
+        lines.append(
+            f"| {verdict.bar.title} | {verdict.bar.limit_text} | {value} | {verdict.outcome} |"
+        )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Plays a trace against one system and notes when each token reached the reader."""
+"""Plays a trace on one system and records when each token reached the client."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Sequence
 
 from bot.bench.errors import BenchFailed
 from bot.bench.measure import Reply
-from bot.bench.pictures import picture
-from bot.bench.systems.base import Ask, Ended, System, Tokens
+from bot.bench.pictures import draw_picture
+from bot.bench.systems.base import ReplyEnd, ReplyRequest, System, Tokens
 from bot.bench.trace import Conversation, Trace, Turn
 from bot.engine.api import Message, Part, Text
 
 
-async def play(system: System, trace: Trace, *, limit_s: float = 1800) -> list[Reply]:
-    """One task a conversation; all on this loop's clock.
+async def play_trace(system: System, trace: Trace, *, limit_s: float = 1800) -> list[Reply]:
+    """Play all conversations at once, one task each; times are from this loop's clock.
 
     Args:
-        limit_s: a system that is not done by then has failed.
+        limit_s: how long the run may take.
 
     Raises:
-        BenchFailed: a reply has the wrong length, or time is up.
+        BenchFailed: a reply has the wrong length, or the run took too long.
     """
     run = _Run(system)
     tasks = [
-        asyncio.create_task(run.converse(number, conversation), name=conversation.name)
+        asyncio.create_task(run.play_conversation(number, conversation), name=conversation.name)
         for number, conversation in enumerate(trace.conversations)
     ]
     try:
@@ -41,7 +41,7 @@ async def play(system: System, trace: Trace, *, limit_s: float = 1800) -> list[R
 
 
 class _Run:
-    """What the conversations of one run share: the clock and the count of tokens."""
+    """State shared by a run's conversations: the clock and the token count."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -49,20 +49,20 @@ class _Run:
         self._tokens = 0
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
-    async def converse(self, number: int, conversation: Conversation) -> list[Reply]:
-        """All turns of one conversation, each with the system's own replies as its history."""
+    async def play_conversation(self, number: int, conversation: Conversation) -> list[Reply]:
+        """Play all turns of a conversation; the history holds the system's own replies."""
         await asyncio.sleep(conversation.starts_s)
-        await self._reached(conversation.after_tokens)
+        await self._wait_for_tokens(conversation.after_tokens)
         history = [Message("system", (Text(conversation.persona),))]
         replies = []
         for place, turn in enumerate(conversation.turns, start=1):
             await asyncio.sleep(turn.pause_s)
-            history.append(Message("user", _parts(turn)))
-            ask = Ask(
+            history.append(Message("user", _message_parts(turn)))
+            ask = ReplyRequest(
                 tuple(history), turn.new_tokens, conversation.owner, conversation.name, number
             )
             reply = Reply(conversation.name, conversation.group, place, self._now())
-            ids = await self._listen(ask, reply)
+            ids = await self._read_reply(ask, reply)
             if len(reply.token_times) != turn.new_tokens:
                 raise BenchFailed(
                     f"a reply has {len(reply.token_times)} tokens, "
@@ -72,14 +72,14 @@ class _Run:
             replies.append(reply)
         return replies
 
-    async def _listen(self, ask: Ask, reply: Reply) -> list[int]:
+    async def _read_reply(self, ask: ReplyRequest, reply: Reply) -> list[int]:
         ids: list[int] = []
         async for item in self._system.stream(ask):
             if isinstance(item, Tokens):
                 reply.token_times += [self._now()] * item.count
                 ids += item.ids
-                self._count(item.count)
-            elif isinstance(item, Ended):
+                self._add_tokens(item.count)
+            elif isinstance(item, ReplyEnd):
                 reply.prompt_tokens = item.prompt_tokens
                 reply.cached_tokens = item.cached_tokens
         return ids
@@ -87,20 +87,20 @@ class _Run:
     def _now(self) -> float:
         return time.perf_counter() - self._start
 
-    def _count(self, tokens: int) -> None:
+    def _add_tokens(self, tokens: int) -> None:
         self._tokens += tokens
-        for wanted, event in self._waiting:
-            if self._tokens >= wanted:
+        for threshold, event in self._waiting:
+            if self._tokens >= threshold:
                 event.set()
 
-    async def _reached(self, tokens: int) -> None:
-        """Wait until the run has produced so many."""
+    async def _wait_for_tokens(self, tokens: int) -> None:
+        """Wait until the whole run has produced this many tokens."""
         if tokens > self._tokens:
             event = asyncio.Event()
             self._waiting.append((tokens, event))
             await event.wait()
 
 
-def _parts(turn: Turn) -> tuple[Part, ...]:
+def _message_parts(turn: Turn) -> tuple[Part, ...]:
     text: Sequence[Part] = (Text(turn.text),)
-    return (picture(turn.picture), *text) if turn.picture is not None else tuple(text)
+    return (draw_picture(turn.picture), *text) if turn.picture is not None else tuple(text)

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class BenchFailed(Exception):
-    """Something could not be measured; the text is one line that names it and the fix."""
+    """Something couldn't be measured; the message is one line with the cause and the fix."""

@@ -1,7 +1,7 @@
-"""What quantisation costs in quality: mean cross-entropy on a fixed text, int8 beside unquantised.
+"""Measures the quality cost of quantization: mean cross-entropy on a fixed text, int8 vs. none.
 
-The engine itself computes it: the text is fed token by token, as replies are decoded, through the
-same scheduler, pool and kernels, and the logits of each step are scored instead of sampled from.
+The engine itself computes it: the text is fed token by token, like replies being decoded, through
+the same scheduler, pool and kernels, and each step's logits are scored instead of sampled.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from pathlib import Path
 from typing import Any
 
 from bot.bench.errors import BenchFailed
-from bot.bench.runner import machine
+from bot.bench.runner import describe_machine
 from bot.bench.systems import PARLEY
 from bot.bench.systems.base import Setup
 from bot.engine.model.loading import LocalEngineConfig
 
 LOSS = "loss"  # the workload's name
 DEMO = "demo"
-_PIECES = 8  # the text is read in so many pieces at once, as that many conversations
-_CONTEXT = 16  # tokens at the start of each piece that are read, not predicted
-_WEIGHTS = ("none", "int8")  # of `quantize`, the reference first
+_NUM_PIECES = 8  # the text is split into this many concurrent conversations
+_CONTEXT_TOKENS = 16  # tokens at the start of each piece that aren't scored
+_QUANTIZE_VALUES = ("none", "int8")  # the reference first
 
 
 def measure_loss(setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
     """The report of `parley bench --workload loss`.
 
     Raises:
-        BenchFailed: the engine could not be loaded.
+        BenchFailed: the engine couldn't be loaded.
     """
-    setup = _model_for_prose(setup, say)
+    setup = _base_model_setup(setup, say)
     results: list[dict[str, Any]] = []
-    for quantize in _WEIGHTS:
-        say(f"reading the text with PARLEY_QUANTIZE={quantize} ...")
+    for quantize in _QUANTIZE_VALUES:
+        say(f"scoring the text with PARLEY_QUANTIZE={quantize} ...")
         config = replace(setup.engine, threads=setup.threads, progress=None, quantize=quantize)
-        loss, tokens = _in_a_process(config, setup.threads)
+        loss, tokens = _loss_in_process(config, setup.threads)
         results.append(
             {
                 "system": PARLEY,
-                "conversations": _PIECES,
+                "conversations": _NUM_PIECES,
                 "quantize": quantize,
                 "loss_nats": loss,
                 "tokens": tokens,
@@ -54,7 +54,7 @@ def measure_loss(setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
         )
     return {
         "workload": LOSS,
-        "machine": machine(),
+        "machine": describe_machine(),
         "model": setup.model,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "results": results,
@@ -65,7 +65,7 @@ def measure_loss(setup: Setup, say: Callable[[str], None]) -> dict[str, Any]:
 
 def loss_table(report: dict[str, Any]) -> str:
     """The report as a Markdown table."""
-    lines = ["| quantize | tokens | loss, nats | against none |", "|---|---:|---:|---:|"]
+    lines = ["| quantize | tokens | loss, nats | vs. none |", "|---|---:|---:|---:|"]
     reference = report["results"][0]["loss_nats"]
     lines += [
         f"| {row['quantize']} | {row['tokens']} | {row['loss_nats']:.4f} "
@@ -75,11 +75,11 @@ def loss_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _model_for_prose(setup: Setup, say: Callable[[str], None]) -> Setup:
-    """For the demo its weights as they were before the chat adapter, else the setup as it is.
+def _base_model_setup(setup: Setup, say: Callable[[str], None]) -> Setup:
+    """For the demo, a setup with its weights without the chat adapter; otherwise `setup`.
 
-    The adapter speaks in short replies and has unlearnt prose (7 nats a token): what rounding
-    does there says nothing.
+    The adapter is trained on short replies and models prose badly (7 nats a token), so the effect
+    of rounding there means nothing.
     """
     if setup.model != DEMO:
         return setup
@@ -92,71 +92,71 @@ def _model_for_prose(setup: Setup, say: Callable[[str], None]) -> Setup:
     return replace(setup, engine=engine, folder=str(folder), model="demo without its adapter")
 
 
-def _in_a_process(config: LocalEngineConfig, threads: int) -> tuple[float, int]:
-    """A process of its own: one model in memory at a time."""
+def _loss_in_process(config: LocalEngineConfig, threads: int) -> tuple[float, int]:
+    """Score in a separate process, so that only one model is in memory at a time."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_loss, config, threads).result()
+            return pool.submit(_run_loss, config, threads).result()
         except BrokenProcessPool:
             raise BenchFailed("loss: its process died (out of memory?)") from None
 
 
-def _loss(config: LocalEngineConfig, threads: int) -> tuple[float, int]:
+def _run_loss(config: LocalEngineConfig, threads: int) -> tuple[float, int]:
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    return asyncio.run(_read(config))
+    return asyncio.run(_score_prose(config))
 
 
-async def _read(config: LocalEngineConfig) -> tuple[float, int]:
+async def _score_prose(config: LocalEngineConfig) -> tuple[float, int]:
     from bot.engine.batcher import LocalEngine
 
     engine = LocalEngine(config)
     await engine.start()
     try:
-        # The engine's contract gives tokens, not logits, so this reaches behind it. Its own
-        # thread sleeps all the while: nobody has asked it anything.
+        # The engine's public API returns tokens, not logits, so use its internals. Its own thread
+        # sleeps meanwhile, since it has no requests.
         running = engine._running
         assert running is not None
         text = files("bot.bench").joinpath("prose.txt").read_text(encoding="utf-8")
         ids = running.tokenizer.encode_text(" ".join(text.split()))
-        pieces = [(running.tokenizer.bos, *piece) for piece in _pieces(ids)]
-        return await asyncio.to_thread(score, running.worker, pieces)
+        pieces = [(running.tokenizer.bos, *piece) for piece in _split_pieces(ids)]
+        return await asyncio.to_thread(score_pieces, running.worker, pieces)
     finally:
         await engine.stop()
 
 
-def _pieces(ids: Sequence[int]) -> list[Sequence[int]]:
-    size = len(ids) // _PIECES
-    return [ids[at * size : (at + 1) * size] for at in range(_PIECES)]
+def _split_pieces(ids: Sequence[int]) -> list[Sequence[int]]:
+    length = len(ids) // _NUM_PIECES
+    return [ids[at * length : (at + 1) * length] for at in range(_NUM_PIECES)]
 
 
-def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
-    """Teacher forcing through an idle worker's scheduler and runner.
+def score_pieces(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
+    """Teacher-force the pieces through an idle worker's scheduler and runner.
 
     Returns:
-        Mean cross-entropy in nats, and over how many tokens.
+        The mean cross-entropy in nats, and the number of tokens scored.
 
     Raises:
-        BenchFailed: a number that isn't finite came out.
+        BenchFailed: the model computed NaN or infinity.
     """
     import torch
 
     from bot.engine.schedule.scheduler import Sequence as Reply
 
     total, count = 0.0, 0
-    todo: dict[Reply, Sequence[int]] = {}
+    pending: dict[Reply, Sequence[int]] = {}
     for number, piece in enumerate(pieces):
         reply = Reply(
             owner=str(number),
-            token_ids=list(piece[:_CONTEXT]),
+            token_ids=list(piece[:_CONTEXT_TOKENS]),
             image_spans=(),
-            max_new_tokens=len(piece) - _CONTEXT,
+            max_new_tokens=len(piece) - _CONTEXT_TOKENS,
             block_table=worker.scheduler.blocks.new_table(),
-            num_prompt_tokens=_CONTEXT,
+            num_prompt_tokens=_CONTEXT_TOKENS,
         )
-        todo[reply] = piece
+        pending[reply] = piece
         worker.scheduler.add_sequence(reply)
-    while todo:
+    while pending:
         chunks = worker.scheduler.schedule_step()
         result = worker.runner.forward(chunks, _no_pictures)
         if result.broken:
@@ -165,16 +165,16 @@ def score(worker: Any, pieces: Sequence[Sequence[int]]) -> tuple[float, int]:
         logits = result.logits.float()
         if result.scale is not None:
             logits = logits * result.scale
-        chances = torch.log_softmax(logits, -1)
-        for reply, row in zip(result.sequences, chances, strict=True):
-            piece = todo[reply]
+        log_probs = torch.log_softmax(logits, -1)
+        for reply, row in zip(result.sequences, log_probs, strict=True):
+            piece = pending[reply]
             target = piece[len(reply.token_ids)]
             total -= float(row[target])
             count += 1
             reply.token_ids.append(target)
             if len(reply.token_ids) == len(piece):
                 worker.scheduler.remove_sequence(reply)
-                del todo[reply]
+                del pending[reply]
     return total / count, count
 
 

@@ -1,4 +1,4 @@
-"""The report as a picture: throughput, time to first token, gaps between tokens."""
+"""Plots a report: throughput, time to first token, inter-token latency."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from bot.bench.errors import BenchFailed
 
-# Dark enough on white, told apart by colour-blind people (Okabe and Ito); Parley stands out.
-_COLOURS = {
+# Colorblind-safe (Okabe and Ito) and dark enough on white; Parley's stands out.
+_COLORS = {
     "parley": "#0072B2",
     "llama-cpp": "#D55E00",
     "transformers-cb": "#009E73",
@@ -19,11 +19,11 @@ _COLOURS = {
 _INK, _GRID = "#333333", "#E3E3E3"
 
 
-def check(file: Path | None) -> None:
-    """Before anything is measured: can a plot be made at all?
+def check_plot_file(file: Path | None) -> None:
+    """Check before measuring that a plot can be written.
 
     Raises:
-        BenchFailed: naming the option and the fix.
+        BenchFailed: names the option and the fix.
     """
     if file is None:
         return
@@ -33,15 +33,15 @@ def check(file: Path | None) -> None:
         raise BenchFailed('--plot needs matplotlib: pip install "parley-bot[bench]"')
 
 
-def draw(report: dict[str, Any], file: Path) -> None:
+def draw_report(report: dict[str, Any], file: Path) -> None:
     """Write a PNG with three panels: tokens/s, TTFT p50 to p95, ITL p50 to p95."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    _bars(left, report)
-    _spread(middle, report, "ttft_s", 1.0, "time to first token, s (p50, p95)")
-    _spread(right, report, "itl_s", 1000.0, "between two tokens, ms (p50, p95)")
+    _draw_throughput(left, report)
+    _draw_spread(middle, report, "ttft_s", 1.0, "time to first token, s (p50 to p95)")
+    _draw_spread(right, report, "itl_s", 1000.0, "inter-token latency, ms (p50 to p95)")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
@@ -54,29 +54,29 @@ def draw(report: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def _rows(report: dict[str, Any]) -> tuple[list[str], list[int], dict[tuple[str, int], Any]]:
-    """Systems and numbers of conversations in the report's order, and the rows by both."""
+def _index_rows(report: dict[str, Any]) -> tuple[list[str], list[int], dict[tuple[str, int], Any]]:
+    """Systems and numbers of conversations in the report's order, and its rows by both."""
     rows = {(row["system"], row["conversations"]): row for row in report["results"]}
     systems = list(dict.fromkeys(system for system, _ in rows))
     return systems, list(dict.fromkeys(number for _, number in rows)), rows
 
 
-def _bars(axes: Any, report: dict[str, Any]) -> None:
-    systems, numbers, rows = _rows(report)
+def _draw_throughput(axes: Any, report: dict[str, Any]) -> None:
+    systems, numbers, rows = _index_rows(report)
     width = 0.8 / len(systems)
     for place, system in enumerate(systems):
         at = [n + (place - (len(systems) - 1) / 2) * width for n in range(len(numbers))]
         heights = [rows[system, number]["tokens_per_s"] for number in numbers]
-        bars = axes.bar(at, heights, width * 0.92, color=_COLOURS[system], label=system)
+        bars = axes.bar(at, heights, width * 0.92, color=_COLORS[system], label=system)
         axes.bar_label(bars, fmt="%.0f", fontsize=7, color=_INK, padding=1)
-    _finish(axes, numbers, "tokens/s, all conversations together")
+    _style_axes(axes, numbers, "tokens/s, all conversations")
 
 
-def _spread(axes: Any, report: dict[str, Any], name: str, factor: float, title: str) -> None:
-    """A line from the median (dot) to the 95th percentile (tick), on a logarithmic scale."""
+def _draw_spread(axes: Any, report: dict[str, Any], name: str, factor: float, title: str) -> None:
+    """Draw a line from the median (dot) to the 95th percentile (tick), on a log scale."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    systems, numbers, rows = _rows(report)
+    systems, numbers, rows = _index_rows(report)
     width = 0.8 / len(systems)
     for place, system in enumerate(systems):
         for n, number in enumerate(numbers):
@@ -85,17 +85,17 @@ def _spread(axes: Any, report: dict[str, Any], name: str, factor: float, title: 
                 continue
             at = n + (place - (len(systems) - 1) / 2) * width
             low, high = figures["p50"] * factor, figures["p95"] * factor
-            axes.plot([at, at], [low, high], color=_COLOURS[system], linewidth=2)
-            axes.plot([at], [low], "o", color=_COLOURS[system], markersize=5)
-            axes.plot([at], [high], "_", color=_COLOURS[system], markersize=9, markeredgewidth=2)
+            axes.plot([at, at], [low, high], color=_COLORS[system], linewidth=2)
+            axes.plot([at], [low], "o", color=_COLORS[system], markersize=5)
+            axes.plot([at], [high], "_", color=_COLORS[system], markersize=9, markeredgewidth=2)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    _finish(axes, numbers, title)
+    _style_axes(axes, numbers, title)
 
 
-def _finish(axes: Any, numbers: list[int], title: str) -> None:
+def _style_axes(axes: Any, numbers: list[int], title: str) -> None:
     axes.set_title(title, fontsize=9, color=_INK, loc="left")
     axes.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     axes.set_xlabel("conversations", fontsize=8, color=_INK)

@@ -1,4 +1,4 @@
-"""The command behind `parley bench`: checks the request, runs it, shows and writes the report."""
+"""Implements `parley bench`: checks the options, measures, prints and writes the report."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 from bot.bench import plots
 from bot.bench.errors import BenchFailed
-from bot.bench.eyes import model_that_sees
 from bot.bench.loss import LOSS, loss_table, measure_loss
 from bot.bench.runner import Plan, Session
 from bot.bench.systems import PEERS
 from bot.bench.systems.base import Setup
+from bot.bench.vision_tower import with_vision_tower
 from bot.bench.workloads import WORKLOADS
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The command's options as they were typed."""
+class BenchOptions:
+    """The command's options as typed."""
 
     workload: str
     conversations: str = ""
@@ -34,67 +34,72 @@ class Wanted:
     plot_file: Path | None = None
 
 
-def bench(wanted: Wanted, setup: Callable[[], Setup], say: Say, show: Say) -> dict[str, Any]:
-    """Measure, then show a table and write the files that are wanted.
+def run_bench(
+    options: BenchOptions, setup: Callable[[], Setup], say: Say, show: Say
+) -> dict[str, Any]:
+    """Measure, print a table and write the requested files.
 
     Args:
-        setup: called when the options are known to be good; it may prepare a model for minutes.
-        say: takes a line about the progress; `show` the result.
+        setup: called once the options are valid, since it may take minutes to prepare a model.
+        say: prints a progress line.
+        show: prints a line of the result.
 
     Raises:
-        BenchFailed: a name or number is wrong, or a system could not be measured.
+        BenchFailed: an option is invalid, or a system couldn't be measured.
     """
-    if wanted.workload != LOSS:
-        checked = plan(wanted)
-    plots.check(wanted.plot_file)
-    for file in (wanted.json_file, wanted.plot_file):
+    if options.workload != LOSS:
+        checked = make_plan(options)
+    plots.check_plot_file(options.plot_file)
+    for file in (options.json_file, options.plot_file):
         if file is not None and not file.absolute().parent.is_dir():
             raise BenchFailed(f"{file}: the folder {file.parent} doesn't exist")
     ready = setup()
     Path(ready.scratch).mkdir(parents=True, exist_ok=True)
-    if wanted.workload == LOSS:
+    if options.workload == LOSS:
         report = measure_loss(ready, say)
         text = loss_table(report)
     else:
-        with Session(model_that_sees(ready, wanted.workload, say), say) as session:
-            report = session.measure(checked)
-        text = table(report)
-    if wanted.json_file is not None:
-        wanted.json_file.write_text(json.dumps(report, indent=1) + "\n")
-    if wanted.plot_file is not None and wanted.workload != LOSS:
-        plots.draw(report, wanted.plot_file)
+        with Session(with_vision_tower(ready, options.workload, say), say) as session:
+            report = session.measure_workload(checked)
+        text = report_table(report)
+    if options.json_file is not None:
+        options.json_file.write_text(json.dumps(report, indent=1) + "\n")
+    if options.plot_file is not None and options.workload != LOSS:
+        plots.draw_report(report, options.plot_file)
     show(headline(report))
     show("")
     show(text)
     return report
 
 
-def plan(wanted: Wanted) -> Plan:
-    """The plan that the options ask for. Raises BenchFailed naming the option."""
-    _one_of("--workload", wanted.workload, (*WORKLOADS, LOSS))
-    if wanted.scale <= 0:
-        raise BenchFailed(f"--scale {wanted.scale}: use a number above 0 (1 is full size)")
+def make_plan(options: BenchOptions) -> Plan:
+    """Turn the options into a plan. Raises BenchFailed, which names the invalid option."""
+    _one_of("--workload", options.workload, (*WORKLOADS, LOSS))
+    if options.scale <= 0:
+        raise BenchFailed(f"--scale {options.scale}: use a number above 0 (1 is full size)")
     return Plan(
-        workload=wanted.workload,
-        conversations=_numbers(wanted.conversations or WORKLOADS[wanted.workload].conversations),
+        workload=options.workload,
+        conversations=_parse_numbers(
+            options.conversations or WORKLOADS[options.workload].conversations
+        ),
         peers=tuple(
             dict.fromkeys(
-                _one_of("--peers", peer, PEERS) for peer in wanted.peers.split(",") if peer.strip()
+                _one_of("--peers", peer, PEERS) for peer in options.peers.split(",") if peer.strip()
             )
         ),
-        runs=wanted.runs,
-        seed=wanted.seed,
-        scale=wanted.scale,
+        runs=options.runs,
+        seed=options.seed,
+        scale=options.scale,
     )
 
 
-def _one_of(option: str, value: str, known: Sequence[str]) -> str:
-    if value.strip() not in known:
-        raise BenchFailed(f"{option} {value.strip()!r} is unknown: use one of {', '.join(known)}")
+def _one_of(option: str, value: str, allowed: Sequence[str]) -> str:
+    if value.strip() not in allowed:
+        raise BenchFailed(f"{option} {value.strip()!r} is unknown: use one of {', '.join(allowed)}")
     return value.strip()
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_numbers(text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -105,42 +110,42 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def headline(report: dict[str, Any]) -> str:
-    """What was measured, on what, when."""
+    """One line: the workload, model, machine, date and number of runs."""
     about = f"{report['workload']}, {report['model']}, {report['machine']}, {report['date']}"
     runs = report.get("runs")
     scaled = (
-        "" if report.get("scale", 1.0) == 1.0 else f"; scaled to {report['scale']}: not a figure"
+        "" if report.get("scale", 1.0) == 1.0 else f"; scale {report['scale']}, not a benchmark"
     )
     return f"{about}; medians of {runs} interleaved runs{scaled}" if runs else about
 
 
-def table(report: dict[str, Any]) -> str:
+def report_table(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
     lines = [
-        "| conversations | system | tokens/s | Parley over it | TTFT p50 / p95 / p99 s "
-        "| ITL p50 / p95 / p99 ms | decoding at once | cached | peak MiB |",
+        "| conversations | system | tokens/s | Parley / peer | TTFT p50 / p95 / p99, s "
+        "| ITL p50 / p95 / p99, ms | occupancy | cached | peak MiB |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     over = {(r["peer"], r["conversations"]): r["tokens_per_s"] for r in report["ratios"]}
     for row in report["results"]:
         ratio = over.get((row["system"], row["conversations"]))
         memory = row["peak_device_mib"] or row["peak_mib"]
+        ttft, itl = _format_spread(row["ttft_s"], 1, 2), _format_spread(row["itl_s"], 1000, 0)
         lines.append(
             f"| {row['conversations']} | {row['system']} | {row['tokens_per_s']:.1f} "
-            f"| {f'{ratio:.2f}' if ratio else '-'} "
-            f"| {_three(row['ttft_s'], 1, 2)} | {_three(row['itl_s'], 1000, 0)} "
+            f"| {f'{ratio:.2f}' if ratio else '-'} | {ttft} | {itl} "
             f"| {row['occupancy']['mean']:.1f} | {row['cached_share']:.0%} | {memory:.0f} |"
         )
-    for part in (_turns(report), _groups(report), _during(report)):
+    for part in (_turn_table(report), _group_table(report), _prefill_table(report)):
         if len(part) > 2:
             lines += ["", *part]
-    lines += [f"\nWithout {entry['system']}: {entry['reason']}." for entry in report["skipped"]]
+    lines += [f"\nSkipped {entry['system']}: {entry['reason']}." for entry in report["skipped"]]
     return "\n".join(lines)
 
 
-def _turns(report: dict[str, Any]) -> list[str]:
+def _turn_table(report: dict[str, Any]) -> list[str]:
     lines = [
-        "| system | turn | prompt tokens | TTFT p50 s | against turn 1 |",
+        "| system | turn | prompt tokens | TTFT p50, s | vs. turn 1 |",
         "|---|---:|---:|---:|---:|",
     ]
     for row in report["results"]:
@@ -153,28 +158,32 @@ def _turns(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _groups(report: dict[str, Any]) -> list[str]:
-    lines = ["| system | who | TTFT p50 / p95 / p99 s |", "|---|---|---:|"]
+def _group_table(report: dict[str, Any]) -> list[str]:
+    lines = ["| system | group | TTFT p50 / p95 / p99, s |", "|---|---|---:|"]
     for row in report["results"]:
         for group, figures in row.get("groups", {}).items():
-            lines.append(f"| {row['system']} | {group} | {_three(figures['ttft_s'], 1, 2)} |")
+            lines.append(
+                f"| {row['system']} | {group} | {_format_spread(figures['ttft_s'], 1, 2)} |"
+            )
     return lines
 
 
-def _during(report: dict[str, Any]) -> list[str]:
+def _prefill_table(report: dict[str, Any]) -> list[str]:
     lines = [
-        "| system | ITL p50 / p95 / p99 ms, quiet | during the long prefill | p99 over quiet |",
+        "| system | ITL p50 / p95 / p99, ms, before the long prompt | during its prefill "
+        "| p99 ratio |",
         "|---|---:|---:|---:|",
     ]
     for row in report["results"]:
         quiet, loaded = row.get("itl_quiet_s"), row.get("itl_during_prefill_s")
         if quiet and loaded:
             lines.append(
-                f"| {row['system']} | {_three(quiet, 1000, 0)} | {_three(loaded, 1000, 0)} "
+                f"| {row['system']} "
+                f"| {_format_spread(quiet, 1000, 0)} | {_format_spread(loaded, 1000, 0)} "
                 f"| {loaded['p99'] / quiet['p99']:.2f} |"
             )
     return lines
 
 
-def _three(spread: dict[str, float], factor: float, digits: int) -> str:
+def _format_spread(spread: dict[str, float], factor: float, digits: int) -> str:
     return " / ".join(f"{value * factor:.{digits}f}" for value in spread.values()) or "-"

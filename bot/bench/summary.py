@@ -1,4 +1,4 @@
-"""From runs to figures: medians over the runs, and Parley's ratios to its peers."""
+"""Summarizes runs: medians over the runs, and Parley's ratios to its peers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bot.bench.systems import PARLEY
 Spread = dict[str, float]
 
 
-def row(system: str, conversations: int, runs: Sequence[RunResult]) -> dict[str, Any]:
-    """One entry of `results`: every figure is the median over the runs (memory: the most)."""
+def summary_row(system: str, conversations: int, runs: Sequence[RunResult]) -> dict[str, Any]:
+    """One entry of `results`: each figure is the median over the runs (memory: the maximum)."""
 
     def median(pick: Callable[[RunResult], float]) -> float:
         return statistics.median(map(pick, runs))
@@ -22,8 +22,8 @@ def row(system: str, conversations: int, runs: Sequence[RunResult]) -> dict[str,
         "system": system,
         "conversations": conversations,
         "tokens_per_s": median(lambda run: run.tokens_per_s),
-        "ttft_s": spread(runs, lambda run: (reply.ttft_s for reply in run.replies)),
-        "itl_s": spread(runs, lambda run: _gaps(run.replies)),
+        "ttft_s": median_percentiles(runs, lambda run: (reply.ttft_s for reply in run.replies)),
+        "itl_s": median_percentiles(runs, lambda run: _gaps(run.replies)),
         "cached_share": median(lambda run: run.cached_share),
         "occupancy": {
             "mean": median(lambda run: run.occupancy["mean"]),
@@ -31,12 +31,12 @@ def row(system: str, conversations: int, runs: Sequence[RunResult]) -> dict[str,
         },
         "peak_mib": max(run.peak_mib for run in runs),
         "peak_device_mib": max(run.peak_device_mib for run in runs),
-        **_parts(runs),
-        "runs": [_one(run) for run in runs],
+        **_breakdowns(runs),
+        "runs": [_run_entry(run) for run in runs],
     }
 
 
-def _one(run: RunResult) -> dict[str, Any]:
+def _run_entry(run: RunResult) -> dict[str, Any]:
     return {
         "tokens": run.tokens,
         "seconds": run.seconds,
@@ -50,8 +50,8 @@ def _one(run: RunResult) -> dict[str, Any]:
     }
 
 
-def _parts(runs: Sequence[RunResult]) -> dict[str, Any]:
-    """Figures that a workload keeps apart: turns, roles, before and during a long prefill."""
+def _breakdowns(runs: Sequence[RunResult]) -> dict[str, Any]:
+    """Figures by turn, by group, and before and during a long prefill, if the workload has them."""
     parts: dict[str, Any] = {}
     turns = sorted({reply.turn for reply in runs[0].replies})
     if len(turns) > 1:
@@ -64,7 +64,7 @@ def _parts(runs: Sequence[RunResult]) -> dict[str, Any]:
                     for reply in run.replies
                     if reply.turn == turn
                 ),
-                "ttft_s": _ttft(runs, lambda reply, turn=turn: reply.turn == turn),  # type: ignore[misc]
+                "ttft_s": _ttft_where(runs, lambda reply, turn=turn: reply.turn == turn),  # type: ignore[misc]
             }
             for turn in turns
         ]
@@ -72,7 +72,7 @@ def _parts(runs: Sequence[RunResult]) -> dict[str, Any]:
     if groups:
         parts["groups"] = {
             group: {
-                "ttft_s": _ttft(runs, lambda reply, group=group: reply.group == group),  # type: ignore[misc]
+                "ttft_s": _ttft_where(runs, lambda reply, group=group: reply.group == group),  # type: ignore[misc]
             }
             for group in groups
         }
@@ -84,19 +84,24 @@ def _parts(runs: Sequence[RunResult]) -> dict[str, Any]:
     return parts
 
 
-def _ttft(runs: Sequence[RunResult], wanted: Callable[[Reply], bool]) -> Spread:
-    return spread(runs, lambda run: (reply.ttft_s for reply in run.replies if wanted(reply)))
+def _ttft_where(runs: Sequence[RunResult], matches: Callable[[Reply], bool]) -> Spread:
+    return median_percentiles(
+        runs, lambda run: (reply.ttft_s for reply in run.replies if matches(reply))
+    )
 
 
-def spread(runs: Sequence[RunResult], pick: Callable[[RunResult], Iterable[float]]) -> Spread:
-    """Percentiles in each run, the median of each over the runs."""
+def median_percentiles(
+    runs: Sequence[RunResult], pick: Callable[[RunResult], Iterable[float]]
+) -> Spread:
+    """Each percentile's median over the runs."""
     return _median_of(percentiles(pick(run)) for run in runs)
 
 
 def _median_of(spreads: Iterable[Spread]) -> Spread:
-    found = [one for one in spreads if one]
+    nonempty = [one for one in spreads if one]
     return {
-        key: statistics.median(one[key] for one in found) for key in (found[0] if found else ())
+        key: statistics.median(one[key] for one in nonempty)
+        for key in (nonempty[0] if nonempty else ())
     }
 
 
@@ -104,10 +109,10 @@ def _gaps(replies: Iterable[Reply]) -> list[float]:
     return [gap for reply in replies for gap in reply.itl_s]
 
 
-def ratios(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parley's figure over each peer's, for each number of conversations.
+def peer_ratios(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parley's figures divided by each peer's, for each number of conversations.
 
-    Above 1 is better for `tokens_per_s`, below 1 for the times.
+    Better is above 1 for `tokens_per_s` and below 1 for times.
     """
     own = {entry["conversations"]: entry for entry in results if entry["system"] == PARLEY}
     return [
@@ -115,16 +120,16 @@ def ratios(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "peer": entry["system"],
             "conversations": entry["conversations"],
             "tokens_per_s": own[entry["conversations"]]["tokens_per_s"] / entry["tokens_per_s"],
-            "ttft_p50": _over(own[entry["conversations"]], entry, "ttft_s", "p50"),
-            "ttft_p95": _over(own[entry["conversations"]], entry, "ttft_s", "p95"),
-            "itl_p95": _over(own[entry["conversations"]], entry, "itl_s", "p95"),
+            "ttft_p50": _figure_ratio(own[entry["conversations"]], entry, "ttft_s", "p50"),
+            "ttft_p95": _figure_ratio(own[entry["conversations"]], entry, "ttft_s", "p95"),
+            "itl_p95": _figure_ratio(own[entry["conversations"]], entry, "itl_s", "p95"),
         }
         for entry in results
         if entry["system"] != PARLEY
     ]
 
 
-def _over(own: dict[str, Any], peer: dict[str, Any], name: str, key: str) -> float | None:
+def _figure_ratio(own: dict[str, Any], peer: dict[str, Any], name: str, key: str) -> float | None:
     if not own[name] or not peer[name] or peer[name][key] <= 0:
         return None
     ratio: float = own[name][key] / peer[name][key]

@@ -1,4 +1,4 @@
-"""What is asked in one run: conversations, their turns, when each begins. Pure data, no torch."""
+"""The requests of one run: conversations, their turns and start times. Pure data, no torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One user message and how long a reply it gets.
+    """One user message and the length of its reply.
 
-    `new_tokens`: exactly so many come back, the end of the turn is ignored. `pause_s`: how long
-    the person reads and types before it. `picture`: the seed of a picture shown with the text.
+    `new_tokens`: the exact length of the reply; end-of-turn tokens are ignored. `pause_s`: reading
+    and typing time before the message. `picture`: the seed of a picture sent with the text.
     """
 
     text: str
@@ -21,10 +21,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One thread. A turn is asked when the reply before it is complete and its pause is over.
+    """One thread. A turn is sent when the previous reply is complete and its pause is over.
 
-    It begins `starts_s` seconds after the run did, and not before the run as a whole has produced
-    `after_tokens` tokens. `group` keeps figures of different roles apart ("" : no role).
+    It starts `starts_s` seconds into the run, but not before the whole run has produced
+    `after_tokens` tokens. Figures are also reported by `group`, unless it is empty.
     """
 
     name: str
@@ -38,23 +38,22 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything one phase of a run asks. The same trace goes to every system."""
+    """All requests of one phase of a run; every system gets the same trace."""
 
     conversations: tuple[Conversation, ...]
 
     @property
     def new_tokens(self) -> int:
-        """Tokens that come back in all."""
+        """The total length of all replies."""
         return sum(turn.new_tokens for c in self.conversations for turn in c.turns)
 
     @property
-    def sees(self) -> bool:
-        """Does it show pictures?"""
+    def has_pictures(self) -> bool:
         return any(turn.picture is not None for c in self.conversations for turn in c.turns)
 
 
-def shortened(trace: Trace, new_tokens: int = 8) -> Trace:
-    """The trace as a warm-up: as many conversations, one short turn each, all at once."""
+def warm_up_trace(trace: Trace, new_tokens: int = 8) -> Trace:
+    """A short version of the trace: every conversation, one short turn each, all at once."""
     return Trace(
         tuple(
             replace(

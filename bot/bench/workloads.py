@@ -1,9 +1,9 @@
-"""Seeded workloads: who asks what, when, and how many tokens come back.
+"""Seeded workloads: who asks what, when, and how long the replies are.
 
-A workload makes the phases of one run from a number of conversations and a seed. Every run has a
-seed of its own (the same for all systems), so no system finds a message of an earlier run in its
-prefix cache; personas are shared over all runs, as in real use. Lengths are in words of the
-vocabulary below, each one token of Gemma's.
+A workload creates the phases of one run from a number of conversations and a seed. Each run has its
+own seed (the same for all systems), so no message of an earlier run is in a prefix cache; personas
+are shared by all runs, as in real use. Lengths are in words of the vocabulary below, each of which
+is one Gemma token.
 """
 
 from __future__ import annotations
@@ -49,43 +49,42 @@ PERSONAS = (
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`phases(conversations, seed, scale)` gives the traces of one run, one after another.
+    """`phases(conversations, seed, scale)` returns the traces of one run, in order.
 
-    `scale` shrinks lengths and numbers for a quick look (1: the real thing).
+    A `scale` below 1 shrinks lengths and numbers for a quick look.
     """
 
     name: str
-    about: str
+    description: str
     phases: Callable[[int, int, float], list[Trace]]
-    conversations: str  # the numbers of conversations measured where none is given
+    conversations: str  # the default of --conversations
 
 
 class _Writer:
-    """Texts and lengths from one seed."""
+    """Draws texts and lengths from one seed."""
 
     def __init__(self, seed: int, scale: float) -> None:
         self.rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
         self._scale = scale
 
-    def some(self, count: float, least: int = 1) -> int:
-        """`count` scaled, at least `least`."""
-        return max(least, round(count * self._scale))
+    def scaled(self, count: float, minimum: int = 1) -> int:
+        return max(minimum, round(count * self._scale))
 
-    def message(self, words: int) -> str:
-        """About so many tokens; begins unlike any other message, so no prefix cache has it."""
+    def write_message(self, words: int) -> str:
+        """A message of about `words` tokens; its random start keeps it out of prefix caches."""
         number = self.rng.randrange(10**6)
         ends = self.rng.choice(_QUESTIONS)
         middle = max(0, words - 8 - len(ends.split()))
         return f"No. {number}: {' '.join(self.rng.choices(_WORDS, k=middle))} {ends}"
 
-    def lognormal(self, median: float, sigma: float, low: int, high: int) -> int:
-        """A length in tokens, skewed as people's messages are."""
+    def lognormal_length(self, median: float, sigma: float, low: int, high: int) -> int:
+        """A length in tokens, skewed like those of people's messages."""
         drawn = self.rng.lognormvariate(math.log(median), sigma)
-        return self.some(min(high, max(low, drawn)), 2)
+        return self.scaled(min(high, max(low, drawn)), 2)
 
 
 def steady(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
-    """`conversations` different questions, all at once, 48 new tokens each."""
+    """`conversations` different questions at once, 48 new tokens each."""
     writer = _Writer(seed, scale)
     return [
         Trace(
@@ -95,7 +94,10 @@ def steady(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
                     owner=f"u{n}",
                     persona=PERSONAS[0],
                     turns=(
-                        Turn(writer.message(writer.rng.choice((12, 24, 40))), writer.some(48, 4)),
+                        Turn(
+                            writer.write_message(writer.rng.choice((12, 24, 40))),
+                            writer.scaled(48, 4),
+                        ),
                     ),
                 )
                 for n in range(conversations)
@@ -107,8 +109,8 @@ def steady(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
 def chat(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
     """Threads arrive as a Poisson process (four a second), 2 to 5 turns each, four personas.
 
-    Messages and replies have log-normal lengths (medians 30 and 48 tokens); people take a second
-    between a reply and their next message, exponentially distributed.
+    Messages and replies have log-normal lengths (medians 30 and 48 tokens). The pause between a
+    reply and the next message is exponentially distributed with a mean of a second.
     """
     writer = _Writer(seed, scale)
     threads, at = [], 0.0
@@ -116,8 +118,8 @@ def chat(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
         at += writer.rng.expovariate(4.0) * min(1.0, scale)
         turns = tuple(
             Turn(
-                writer.message(writer.lognormal(30, 0.8, 8, 400)),
-                writer.lognormal(48, 0.6, 8, 160),
+                writer.write_message(writer.lognormal_length(30, 0.8, 8, 400)),
+                writer.lognormal_length(48, 0.6, 8, 160),
                 pause_s=min(4.0, writer.rng.expovariate(1.0)) * min(1.0, scale) if turn else 0.0,
             )
             for turn in range(writer.rng.randint(2, 5))
@@ -135,9 +137,9 @@ def chat(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
 
 
 def turns(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
-    """Threads of eight turns; the eighth has about 2,000 tokens of history.
+    """Threads of eight turns, the eighth after about 2,000 tokens of history.
 
-    Messages of 190 tokens, replies of 96: what turn 8 costs beside turn 1, all else equal.
+    All messages have 190 tokens and all replies 96, so turns differ only in their history.
     """
     writer = _Writer(seed, scale)
     return [
@@ -148,7 +150,7 @@ def turns(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
                     owner=f"u{n}",
                     persona=PERSONAS[0],
                     turns=tuple(
-                        Turn(writer.message(writer.some(190, 12)), writer.some(96, 4))
+                        Turn(writer.write_message(writer.scaled(190, 12)), writer.scaled(96, 4))
                         for _ in range(8)
                     ),
                 )
@@ -159,10 +161,10 @@ def turns(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
 
 
 def mixed(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
-    """A prompt of 4,000 tokens lands while `conversations` others decode.
+    """A prompt of 4,000 tokens arrives while `conversations` others decode.
 
-    It comes when each of them has some 48 tokens, so they give the quiet figure first; their
-    replies are long enough to last until the long prompt is read.
+    It arrives when each of them has about 48 tokens, which gives the undisturbed figure; their
+    replies are long enough to last until the long prompt is prefilled.
     """
     writer = _Writer(seed, scale)
     decoding = tuple(
@@ -170,7 +172,7 @@ def mixed(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
             name=f"c{n}",
             owner=f"u{n}",
             persona=PERSONAS[0],
-            turns=(Turn(writer.message(24), writer.some(256, 24)),),
+            turns=(Turn(writer.write_message(24), writer.scaled(256, 24)),),
             group="decoding",
         )
         for n in range(conversations)
@@ -179,8 +181,8 @@ def mixed(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
         name="long",
         owner="reader",
         persona=PERSONAS[0],
-        turns=(Turn(writer.message(writer.some(4000, 48)), writer.some(16, 2)),),
-        after_tokens=conversations * writer.some(48, 6),
+        turns=(Turn(writer.write_message(writer.scaled(4000, 48)), writer.scaled(16, 2)),),
+        after_tokens=conversations * writer.scaled(48, 6),
         group="long",
     )
     return [Trace((*decoding, long))]
@@ -189,7 +191,7 @@ def mixed(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
 def images(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
     """A question about a picture, then two follow-ups on the same picture."""
     writer = _Writer(seed, scale)
-    reply = writer.some(32, 4)
+    reply = writer.scaled(32, 4)
     return [
         Trace(
             tuple(
@@ -198,9 +200,9 @@ def images(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
                     owner=f"u{n}",
                     persona=PERSONAS[0],
                     turns=(
-                        Turn(writer.message(16), reply, picture=writer.rng.randrange(10**6)),
-                        Turn(writer.message(16), reply),
-                        Turn(writer.message(16), reply),
+                        Turn(writer.write_message(16), reply, picture=writer.rng.randrange(10**6)),
+                        Turn(writer.write_message(16), reply),
+                        Turn(writer.write_message(16), reply),
                     ),
                 )
                 for n in range(conversations)
@@ -210,14 +212,14 @@ def images(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
 
 
 def unfair(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
-    """`conversations` people ask now and then; in the second phase one owner floods.
+    """`conversations` people ask now and then; in the second phase one owner floods the system.
 
-    The flood is 50 requests at once, at the start. The others ask the same number of questions in
-    both phases, so their time to first token can be compared with that of no flood.
+    The flood is 50 requests at once, at the start. The others send the same number of messages in
+    both phases, so their TTFT with and without the flood can be compared.
     """
     writer = _Writer(seed, scale)
     return [
-        Trace(_others(writer, conversations, "others, no flood")),
+        Trace(_other_conversations(writer, conversations, "others, no flood")),
         Trace(
             (
                 *(
@@ -225,29 +227,33 @@ def unfair(conversations: int, seed: int, scale: float = 1.0) -> list[Trace]:
                         name=f"flood{n}",
                         owner="flooder",
                         persona=PERSONAS[0],
-                        turns=(Turn(writer.message(40), writer.some(48, 4)),),
+                        turns=(Turn(writer.write_message(40), writer.scaled(48, 4)),),
                         group="flood",
                     )
-                    for n in range(writer.some(50, 6))
+                    for n in range(writer.scaled(50, 6))
                 ),
-                *_others(writer, conversations, "others"),
+                *_other_conversations(writer, conversations, "others"),
             )
         ),
     ]
 
 
-def _others(writer: _Writer, count: int, group: str) -> tuple[Conversation, ...]:
-    pace = min(1.0, writer.some(100) / 100)
+def _other_conversations(writer: _Writer, count: int, group: str) -> tuple[Conversation, ...]:
+    time_scale = min(1.0, writer.scaled(100) / 100)
     return tuple(
         Conversation(
             name=f"{group}{n}",
             owner=f"u{n}",
             persona=PERSONAS[n % len(PERSONAS)],
             turns=tuple(
-                Turn(writer.message(24), writer.some(24, 4), pause_s=0.5 * pace if turn else 0.0)
+                Turn(
+                    writer.write_message(24),
+                    writer.scaled(24, 4),
+                    pause_s=0.5 * time_scale if turn else 0.0,
+                )
                 for turn in range(3)
             ),
-            starts_s=(0.3 + 0.2 * n) * pace,
+            starts_s=(0.3 + 0.2 * n) * time_scale,
             group=group,
         )
         for n in range(count)
@@ -259,9 +265,9 @@ WORKLOADS: dict[str, Workload] = {
     for workload in (
         Workload("steady", "N questions at once, 48 new tokens each", steady, "1,4,8,16,32"),
         Workload("chat", "N threads arrive, several turns each, shared personas", chat, "16"),
-        Workload("turns", "eight turns: what 2,000 tokens of history cost", turns, "1"),
-        Workload("mixed", "a 4,000-token prompt lands while N decode", mixed, "8"),
+        Workload("turns", "eight turns, up to 2,000 tokens of history", turns, "1"),
+        Workload("mixed", "a 4,000-token prompt arrives while N decode", mixed, "8"),
         Workload("images", "a question, then two follow-ups on the same picture", images, "1"),
-        Workload("unfair", "one owner floods, N others ask", unfair, "4"),
+        Workload("unfair", "one owner floods while N others ask", unfair, "4"),
     )
 }

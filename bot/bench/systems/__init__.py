@@ -1,4 +1,4 @@
-"""The systems under test: Parley and its peers, by the names that `--peers` takes."""
+"""The systems under test, by the names that `--peers` accepts, and Parley itself."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from bot.bench.systems.base import Setup, System
 
 PARLEY = "parley"
 PEERS = ("generate", "generate-static", "transformers-cb", "llama-cpp")
-BLIND = {  # why a peer has no part in a workload with pictures
-    "transformers-cb": "transformers' continuous batching takes no pictures",
-    "llama-cpp": "no GGUF of this model's vision tower is at hand",
+NO_PICTURES = {  # why a peer can't run a workload with pictures
+    "transformers-cb": "transformers' continuous batching doesn't support pictures",
+    "llama-cpp": "there is no GGUF of this model's vision tower",
 }
 
 
-def make(name: str, setup: Setup) -> System:
-    """The system called `name`, not started. Imports what it needs and no more.
+def make_system(name: str, setup: Setup) -> System:
+    """The system called `name`, not started; imports only what it needs.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such system.
     """
     if name == PARLEY:
         from bot.bench.systems.parley import Parley
@@ -25,7 +25,7 @@ def make(name: str, setup: Setup) -> System:
     if name in ("generate", "generate-static"):
         from bot.bench.systems.generate import Generate
 
-        return Generate(setup, at_once=1 if name == "generate" else 64)
+        return Generate(setup, max_batch=1 if name == "generate" else 64)
     if name == "transformers-cb":
         from bot.bench.systems.continuous import ContinuousBatching
 

@@ -1,4 +1,4 @@
-"""What the driver asks of a system under test."""
+"""The interface between the driver and a system under test."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from bot.engine.model.loading import LocalEngineConfig
 class Setup:
     """What to load and how; sent to each system's process.
 
-    `dtype` and `device` are what Parley's engine chose, so that its peers compute alike.
+    `dtype` and `device` are those Parley's engine chose, so that peers use the same.
     """
 
     engine: LocalEngineConfig
-    folder: str  # the model's files, or its Hub id
+    folder: str  # the model's folder or Hub id
     threads: int
     dtype: str = "bfloat16"
     device: str = "cpu"
-    llama_server: str = ""  # the binary; "": look for it
-    llama_gguf: str = ""  # the same weights for llama.cpp; "": the demo's
+    llama_server: str = ""  # the binary; "": search for it
+    llama_gguf: str = ""  # the same weights as GGUF; "": the demo's
     scratch: str = ""  # a folder for temporary files
-    model: str = ""  # how the model is called
+    model: str = ""  # the model's name in the report
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What a workload needs at most: conversations at once, tokens in the longest of them."""
+class Capacity:
+    """What a workload needs at most: concurrent conversations, tokens in the longest one."""
 
     conversations: int
-    context: int
+    context_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request. `number` is the conversation's place in the trace."""
+class ReplyRequest:
+    """A request for one reply. `number`: the conversation's index in the trace."""
 
     messages: tuple[Message, ...]
     new_tokens: int
@@ -51,40 +51,40 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """New tokens of the reply. `count` may exceed the ids where a server swallows some."""
+    """New tokens of a reply. `count` exceeds the ids if the server doesn't report all of them."""
 
     ids: tuple[int, ...]
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ReplyEnd:
     """The reply is complete."""
 
     prompt_tokens: int
     cached_tokens: int = 0
 
 
-Item: TypeAlias = Tokens | Ended
+Item: TypeAlias = Tokens | ReplyEnd
 
 
 class System(Protocol):
-    """Something that answers. It lives on the loop of a worker process of its own."""
+    """A system under test; runs on the event loop of its own worker process."""
 
     async def start(self) -> dict[str, str]:
-        """Load the model; gives `dtype` and `device` where it chose them itself.
+        """Load the model; returns `dtype` and `device` if the system chose them itself.
 
         Raises:
-            BenchFailed, EngineError: one line.
+            BenchFailed, EngineError: the message is one line.
         """
         ...
 
     async def prepare(self, traces: Sequence[Trace]) -> None:
-        """Before a workload's runs, outside the clock: make room for such traces."""
+        """Allocate for traces like these; called before the runs and not timed."""
         ...
 
-    def stream(self, ask: Ask) -> AsyncIterator[Item]:
-        """Exactly `new_tokens` greedy tokens, as they come, then `Ended`."""
+    def stream(self, ask: ReplyRequest) -> AsyncIterator[Item]:
+        """Exactly `new_tokens` greedy tokens as they are generated, then a `ReplyEnd`."""
         ...
 
     async def stop(self) -> None:
@@ -93,5 +93,5 @@ class System(Protocol):
 
     @property
     def memory(self) -> PeakMemory:
-        """Of the process that holds the model."""
+        """The memory of the process that holds the model."""
         ...

@@ -1,4 +1,4 @@
-"""transformers' `generate()`: one request after another, or everybody who waits in one batch."""
+"""transformers' `generate()`: one request at a time, or all waiting requests in one batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from transformers.generation.streamers import BaseStreamer
 
 from bot.bench.measure import PeakMemory
-from bot.bench.systems.base import Ask, Ended, Item, Setup, Tokens
+from bot.bench.systems.base import Item, ReplyEnd, ReplyRequest, Setup, Tokens
 from bot.bench.systems.transformers_model import TransformersModel
 from bot.bench.trace import Trace
 from bot.engine.prompt import Prompt
 
-_GATHER_S = 0.01  # requests made at the same moment share a batch
+_BATCH_WINDOW_S = 0.01  # requests that arrive within this time share a batch
 
 
 @dataclass(eq=False, slots=True)
@@ -29,35 +29,35 @@ class _Job:
 
 
 class Generate:
-    """A queue in front of `generate()`, first come, first served.
+    """A first-come, first-served queue in front of `generate()`.
 
     Args:
-        at_once: rows of a batch at most; 1 is what most bots do. A batch is static: whoever comes
-            while it runs waits for its longest reply.
+        max_batch: the most rows in a batch; most bots use 1. A batch is static: requests that
+            arrive while it runs wait for its longest reply.
     """
 
-    def __init__(self, setup: Setup, *, at_once: int) -> None:
+    def __init__(self, setup: Setup, *, max_batch: int) -> None:
         self.memory = PeakMemory()
         self._setup = setup
-        self._at_once = at_once
+        self._max_batch = max_batch
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
         self._server: asyncio.Task[None] | None = None
 
     async def start(self) -> dict[str, str]:
-        """Load on the thread that will run it: PyTorch's number of threads is the thread's own."""
+        """Load on the thread that will run the model: PyTorch's thread count applies per thread."""
         loop = asyncio.get_running_loop()
         self._model = await loop.run_in_executor(self._thread, TransformersModel, self._setup)
-        self._server = asyncio.create_task(self._serve(), name="generate")
+        self._server = asyncio.create_task(self._serve_jobs(), name="generate")
         return {}
 
     async def prepare(self, traces: Sequence[Trace]) -> None:
-        """Nothing: every call of `generate()` makes its own cache."""
+        """Do nothing: every call of `generate()` allocates its own cache."""
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Item]:
-        """Tokens as the streamer gives them."""
-        job = _Job(self._model.prompt(ask.messages), ask.new_tokens)
+    async def stream(self, ask: ReplyRequest) -> AsyncIterator[Item]:
+        """Yield tokens as the streamer delivers them."""
+        job = _Job(self._model.build_prompt(ask.messages), ask.new_tokens)
         self._jobs.append(job)
         self._arrived.set()
         for _ in range(ask.new_tokens):
@@ -65,34 +65,34 @@ class Generate:
             if isinstance(token, Exception):
                 raise token
             yield Tokens((token,), 1)
-        yield Ended(len(job.prompt.ids))
+        yield ReplyEnd(len(job.prompt.ids))
 
     async def stop(self) -> None:
-        """End the queue; a batch under way ends first."""
+        """Stop serving; a running batch finishes first."""
         if self._server is not None:
             self._server.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._server
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _serve(self) -> None:
+    async def _serve_jobs(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if self._at_once > 1:
-                await asyncio.sleep(_GATHER_S)
-            batch = [self._jobs.popleft() for _ in range(min(self._at_once, len(self._jobs)))]
+            if self._max_batch > 1:
+                await asyncio.sleep(_BATCH_WINDOW_S)
+            batch = [self._jobs.popleft() for _ in range(min(self._max_batch, len(self._jobs)))]
             if not self._jobs:
                 self._arrived.clear()
             try:
-                await loop.run_in_executor(self._thread, self._generate, batch, loop)
+                await loop.run_in_executor(self._thread, self._generate_batch, batch, loop)
             except Exception as error:
                 for job in batch:
                     job.queue.put_nowait(error)
 
-    def _generate(self, batch: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
+    def _generate_batch(self, batch: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
         self._model.model.generate(
-            **self._model.inputs([job.prompt for job in batch]),
+            **self._model.model_inputs([job.prompt for job in batch]),
             do_sample=False,
             top_k=None,
             top_p=None,
@@ -104,7 +104,7 @@ class Generate:
 
 
 class _Streamer(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
-    """Hands each step's tokens to their queues; the first `put` is the prompt."""
+    """Puts each step's tokens into their queues; the first `put` is the prompt."""
 
     def __init__(self, batch: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
         self._batch = batch
@@ -120,6 +120,6 @@ class _Streamer(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
         """Nothing to close."""
 
     def _deliver(self, tokens: list[int]) -> None:
-        # Rows that have enough are padding by now; nobody reads their queue any more.
+        # Rows that already have all their tokens get extra ones, which nobody reads.
         for job, token in zip(self._batch, tokens, strict=True):
             job.queue.put_nowait(token)

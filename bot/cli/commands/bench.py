@@ -63,8 +63,8 @@ def bench(
     from bot.bench.systems.base import Setup
 
     settings = config.load({"model": model})
-    report.bench(
-        report.Wanted(
+    report.run_bench(
+        report.BenchOptions(
             workload,
             conversations,
             peers,

@@ -29,8 +29,8 @@ def reference(piece: tuple[int, ...]) -> tuple[float, int]:
     ids = torch.tensor([piece])
     with torch.inference_mode():
         logits = models.tiny_text_model()(ids).logits[0]
-    chances = torch.log_softmax(logits[loss._CONTEXT - 1 : -1].float(), -1)
-    targets = ids[0, loss._CONTEXT :]
+    chances = torch.log_softmax(logits[loss._CONTEXT_TOKENS - 1 : -1].float(), -1)
+    targets = ids[0, loss._CONTEXT_TOKENS :]
     return -float(chances.gather(1, targets[:, None]).sum()), len(targets)
 
 
@@ -44,7 +44,7 @@ async def test_the_engine_scores_as_the_model_does(config: LocalEngineConfig) ->
     await engine.start()
     try:
         running: Any = engine._running
-        got, count = loss.score(running.worker, pieces)
+        got, count = loss.score_pieces(running.worker, pieces)
         assert running.worker.scheduler.is_idle
     finally:
         await engine.stop()
@@ -62,7 +62,7 @@ async def test_what_is_not_finite_is_no_loss(config: LocalEngineConfig) -> None:
         forward = layers.forward
         layers.forward = lambda *inputs: forward(*inputs) * float("nan")
         with pytest.raises(BenchFailed, match="NaN"):
-            loss.score(worker, [tuple(range(20, 60))])
+            loss.score_pieces(worker, [tuple(range(20, 60))])
     finally:
         await engine.stop()
 
@@ -70,7 +70,7 @@ async def test_what_is_not_finite_is_no_loss(config: LocalEngineConfig) -> None:
 def test_the_report_compares_int8_with_none(
     config: LocalEngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "_in_a_process", lambda config, _: (_FAKE[config.quantize], 1000))
+    monkeypatch.setattr(loss, "_loss_in_process", lambda config, _: (_FAKE[config.quantize], 1000))
     report = loss.measure_loss(Setup(config, config.model, threads=1, model="tiny"), lambda _: None)
     assert report["workload"] == "loss"
     assert [row["quantize"] for row in report["results"]] == ["none", "int8"]

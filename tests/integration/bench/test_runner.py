@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bot.bench.driver import play
+from bot.bench.driver import play_trace
 from bot.bench.errors import BenchFailed
-from bot.bench.report import Wanted, bench, table
+from bot.bench.report import BenchOptions, report_table, run_bench
 from bot.bench.runner import Plan, Session
-from bot.bench.systems.base import Ask, Ended, Item, Setup, Tokens
+from bot.bench.systems.base import Item, ReplyEnd, ReplyRequest, Setup, Tokens
 from bot.bench.trace import Conversation, Trace, Turn
 from bot.engine.model.loading import LocalEngineConfig
 from tests.support import models
@@ -44,7 +44,7 @@ SPREAD = {"p50", "p95", "p99"}
 @pytest.mark.slow
 @pytest.mark.parametrize("workload", ["steady", "chat", "turns", "mixed", "unfair"])
 def test_a_workload_on_parley_and_transformers(session: Session, workload: str) -> None:
-    report = session.measure(Plan(workload, (2,), PEERS, runs=1, scale=SCALE))
+    report = session.measure_workload(Plan(workload, (2,), PEERS, runs=1, scale=SCALE))
     assert report["workload"] == workload
     assert report["model"] == "tiny"
     assert "cores" in report["machine"]
@@ -62,7 +62,7 @@ def test_a_workload_on_parley_and_transformers(session: Session, workload: str) 
     assert len(tokens) == len(prompts) == 1  # the same trace, whoever answers
     assert [ratio["peer"] for ratio in report["ratios"]] == list(PEERS)
     json.dumps(report)
-    assert "| 2 | parley |" in table(report)
+    assert "| 2 | parley |" in report_table(report)
     by_name = {row["system"]: row for row in report["results"]}
     if workload == "turns":
         assert [turn["turn"] for turn in by_name["parley"]["turns"]] == list(range(1, 9))
@@ -82,7 +82,7 @@ def test_the_command_with_pictures_writes_json_and_png(
     pytest.importorskip("matplotlib")
     folder = models.save_tiny(tmp_path_factory.mktemp("seeing"), sees=True)
     shown: list[str] = []
-    wanted = Wanted(
+    options = BenchOptions(
         "images",
         "1,2",
         "generate-static,llama-cpp",
@@ -91,7 +91,7 @@ def test_the_command_with_pictures_writes_json_and_png(
         json_file=tmp_path / "out.json",
         plot_file=tmp_path / "out.png",
     )
-    bench(wanted, lambda: setup(folder), lambda _: None, shown.append)
+    run_bench(options, lambda: setup(folder), lambda _: None, shown.append)
     report = json.loads((tmp_path / "out.json").read_text())
     rows = [(row["system"], row["conversations"]) for row in report["results"]]
     assert rows == [(s, n) for n in (1, 2) for s in ("parley", "generate-static")]
@@ -101,8 +101,8 @@ def test_the_command_with_pictures_writes_json_and_png(
     assert [entry["system"] for entry in report["skipped"]] == ["llama-cpp"]
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     assert "images" in shown[0]
-    assert "not a figure" in shown[0]
-    assert "Without llama-cpp" in shown[-1]
+    assert "not a benchmark" in shown[0]
+    assert "Skipped llama-cpp" in shown[-1]
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_system_that_cannot_load_is_one_line(tmp_path: Path) -> None:
         Session(broken, lambda _: None) as session,
         pytest.raises(BenchFailed, match=r"^parley: PARLEY_MODEL=.*config\.json"),
     ):
-        session.measure(Plan("steady", (1,), ()))
+        session.measure_workload(Plan("steady", (1,), ()))
 
 
 class Fake:
@@ -121,15 +121,15 @@ class Fake:
     def __init__(self, extra: int = 0, delay_s: float = 0.0) -> None:
         self.extra = extra
         self.delay_s = delay_s
-        self.asked: list[Ask] = []
+        self.asked: list[ReplyRequest] = []
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Item]:
+    async def stream(self, ask: ReplyRequest) -> AsyncIterator[Item]:
         self.asked.append(ask)
         await asyncio.sleep(self.delay_s)
         for place in range(ask.new_tokens + self.extra):
             yield Tokens((100 + place,), 1)
             await asyncio.sleep(0)
-        yield Ended(7, 3)
+        yield ReplyEnd(7, 3)
 
 
 def trace(*conversations: Conversation) -> Trace:
@@ -139,7 +139,7 @@ def trace(*conversations: Conversation) -> Trace:
 async def test_the_driver_asks_turn_after_turn_with_the_systems_own_replies() -> None:
     fake = Fake()
     turns = (Turn("first", 2), Turn("second", 3))
-    replies = await play(fake, trace(Conversation("c", "u", "Be brief.", turns)))  # type: ignore[arg-type]
+    replies = await play_trace(fake, trace(Conversation("c", "u", "Be brief.", turns)))  # type: ignore[arg-type]
     assert [(r.turn, len(r.token_times), r.prompt_tokens, r.cached_tokens) for r in replies] == [
         (1, 2, 7, 3),
         (2, 3, 7, 3),
@@ -155,17 +155,17 @@ async def test_a_conversation_can_wait_for_tokens_of_the_others() -> None:
     fake = Fake()
     early = Conversation("early", "u", "p", (Turn("a", 5),))
     late = Conversation("late", "u", "p", (Turn("b", 1),), after_tokens=4)
-    replies = {r.conversation: r for r in await play(fake, trace(late, early))}  # type: ignore[arg-type]
-    assert replies["late"].asked_s >= replies["early"].token_times[3]
+    replies = {r.conversation: r for r in await play_trace(fake, trace(late, early))}  # type: ignore[arg-type]
+    assert replies["late"].sent_s >= replies["early"].token_times[3]
 
 
 async def test_a_reply_of_the_wrong_length_is_no_measurement() -> None:
     one = trace(Conversation("c", "u", "p", (Turn("a", 2),)))
-    with pytest.raises(BenchFailed, match="3 tokens came where 2 were asked for"):
-        await play(Fake(extra=1), one)  # type: ignore[arg-type]
+    with pytest.raises(BenchFailed, match="3 tokens instead of 2"):
+        await play_trace(Fake(extra=1), one)  # type: ignore[arg-type]
 
 
 async def test_a_run_that_does_not_end_is_ended() -> None:
     one = trace(Conversation("c", "u", "p", (Turn("a", 2),)))
     with pytest.raises(BenchFailed, match="took more than"):
-        await play(Fake(delay_s=60), one, limit_s=0.05)  # type: ignore[arg-type]
+        await play_trace(Fake(delay_s=60), one, limit_s=0.05)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import mmap
 import pytest
 
 from bot.bench.measure import PeakMemory, Reply, RunResult, percentiles, split_by_prefill
-from bot.bench.summary import ratios, row
+from bot.bench.summary import peer_ratios, summary_row
 
 
 def reply(asked: float, *times: float, group: str = "", turn: int = 1, prompt: int = 10) -> Reply:
@@ -69,7 +69,7 @@ def test_a_row_has_medians_over_runs_and_parts() -> None:
         RunResult([[reply(0, speed, 2 * speed), reply(0, 3 * speed, 4 * speed, turn=2)]])
         for speed in (1.0, 10.0, 2.0)
     ]
-    got = row("parley", 2, runs)
+    got = summary_row("parley", 2, runs)
     assert got["system"] == "parley"
     assert got["conversations"] == 2
     assert got["tokens_per_s"] == pytest.approx(4 / 8)
@@ -91,7 +91,7 @@ def test_ratios_are_parley_over_the_peer() -> None:
             "itl_s": {},
         }
 
-    (got,) = ratios([entry("parley", 100.0, 0.1), entry("generate", 25.0, 0.4)])
+    (got,) = peer_ratios([entry("parley", 100.0, 0.1), entry("generate", 25.0, 0.4)])
     assert got["peer"] == "generate"
     assert got["tokens_per_s"] == 4
     assert got["ttft_p95"] == 0.25
@@ -100,16 +100,16 @@ def test_ratios_are_parley_over_the_peer() -> None:
 
 def test_peak_memory_sees_what_this_process_took() -> None:
     memory = PeakMemory()
-    memory.reset()
-    before = memory.mib()
+    memory.reset_peak()
+    before = memory.peak_mib()
     # Fresh pages: the allocator may hold free ones that count as resident already.
     with mmap.mmap(-1, 64 * 2**20) as ballast:
         for page in range(0, len(ballast), mmap.PAGESIZE):
             ballast[page] = 1
-        assert memory.mib() >= before + 32
+        assert memory.peak_mib() >= before + 32
 
 
 def test_peak_memory_of_a_process_that_is_gone_is_nothing() -> None:
     memory = PeakMemory(2**22 + 1)
-    memory.reset()
-    assert memory.mib() == 0
+    memory.reset_peak()
+    assert memory.peak_mib() == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.bench.trace import Trace, shortened
+from bot.bench.trace import Trace, warm_up_trace
 from bot.bench.workloads import PERSONAS, WORKLOADS
 
 
@@ -79,7 +79,7 @@ def test_the_long_prompt_lands_while_the_others_decode() -> None:
 
 def test_every_conversation_about_a_picture_has_its_own_and_asks_on() -> None:
     (trace,) = WORKLOADS["images"].phases(4, 0, 1.0)
-    assert trace.sees
+    assert trace.has_pictures
     pictures = [[turn.picture for turn in c.turns] for c in trace.conversations]
     assert all(first is not None and rest == [None, None] for first, *rest in pictures)
     assert len({first for first, *_ in pictures}) == 4
@@ -98,7 +98,7 @@ def test_the_flood_comes_from_one_owner_and_the_others_are_the_same_without_it()
 
 def test_a_warm_up_has_everybody_once_and_short() -> None:
     (trace,) = WORKLOADS["mixed"].phases(8, 0, 1.0)
-    short = shortened(trace)
+    short = warm_up_trace(trace)
     assert len(short.conversations) == len(trace.conversations)
     assert all(len(c.turns) == 1 and c.turns[0].new_tokens <= 8 for c in short.conversations)
     assert all(c.starts_s == c.after_tokens == 0 for c in short.conversations)

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from bot.bench.driver import play
+from bot.bench.driver import play_trace
 from bot.bench.errors import BenchFailed
-from bot.bench.systems.base import Ask, Ended, Item, Room, Setup, Tokens
-from bot.bench.systems.llama import LlamaCpp, complete, events
-from bot.bench.systems.llama_files import find_server, gguf_for, runnable
+from bot.bench.systems.base import Capacity, Item, ReplyEnd, ReplyRequest, Setup, Tokens
+from bot.bench.systems.llama import LlamaCpp, sse_events, stream_completion
+from bot.bench.systems.llama_files import find_gguf, find_server, prepare_binary
 from bot.bench.trace import Conversation, Trace, Turn
 from bot.engine.api import Message, Text
 from bot.engine.model.loading import LocalEngineConfig
@@ -34,7 +34,7 @@ async def served(server: Server) -> AsyncIterator[Callable[..., Awaitable[list[I
 
         async def ask(ids: tuple[int, ...], new_tokens: int, slot: int = 0) -> list[Item]:
             url = str(running.make_url("")).rstrip("/")
-            return [item async for item in complete(session, url, ids, new_tokens, slot)]
+            return [item async for item in stream_completion(session, url, ids, new_tokens, slot)]
 
         yield ask
 
@@ -45,9 +45,9 @@ async def test_tokens_come_one_by_one_and_the_cache_is_reported() -> None:
         first = await ask((2, 5, 6), 3)
         again = await ask((2, 5, 6, TEXT, TEXT + 1, TEXT + 2, 9), 2)
         other = await ask((2, 5, 6), 2, slot=1)
-    assert first == [*(Tokens((TEXT + n,), 1) for n in range(3)), Ended(3, 0)]
-    assert again[-1] == Ended(7, 6)
-    assert other[-1] == Ended(3, 0)
+    assert first == [*(Tokens((TEXT + n,), 1) for n in range(3)), ReplyEnd(3, 0)]
+    assert again[-1] == ReplyEnd(7, 6)
+    assert other[-1] == ReplyEnd(3, 0)
     sent = server.requests[0]
     assert sent["prompt"] == [2, 5, 6]
     assert (sent["n_predict"], sent["temperature"], sent["ignore_eos"]) == (3, 0, True)
@@ -57,7 +57,7 @@ async def test_tokens_without_an_event_of_their_own_count_with_the_last() -> Non
     async with served(Server(swallow=2)) as ask:
         got = await ask((2,), 5)
     assert sum(item.count for item in got if isinstance(item, Tokens)) == 5
-    assert isinstance(got[-1], Ended)
+    assert isinstance(got[-1], ReplyEnd)
 
 
 @pytest.mark.parametrize("ids", [(), (2,)], ids=["by status", "in the stream"])
@@ -72,7 +72,7 @@ async def test_comments_and_blank_lines_of_a_stream_are_skipped() -> None:
         for line in (b": ping", b"", b'data: {"a": 1}', b"", b"data: [DONE]", b'data: {"b": 2}'):
             yield line + b"\n"
 
-    assert [event async for event in events(lines())] == [{"a": 1}]
+    assert [event async for event in sse_events(lines())] == [{"a": 1}]
 
 
 def setup(folder: Path, scratch: Path, **changes: str) -> Setup:
@@ -92,8 +92,8 @@ async def test_the_whole_peer_with_a_process_of_its_own(folder: Path, tmp_path: 
     await system.start()
     try:
         await system.prepare([trace])
-        replies = await play(system, trace)
-        assert system.memory.mib() > 1  # the server's, not this process's
+        replies = await play_trace(system, trace)
+        assert system.memory.peak_mib() > 1  # the server's, not this process's
         pid = system.pid
         await system.prepare([trace])
         assert system.pid == pid  # it has the room already
@@ -136,9 +136,9 @@ def test_an_absent_server_names_the_ways_to_get_one(
 
 def test_weights_must_be_known(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchFailed, match="--llama-gguf"):
-        gguf_for(setup(folder, tmp_path, model="google/gemma-3-4b-it"))
+        find_gguf(setup(folder, tmp_path, model="google/gemma-3-4b-it"))
     with pytest.raises(BenchFailed, match="no such file"):
-        gguf_for(setup(folder, tmp_path, llama_gguf="nothing.gguf"))
+        find_gguf(setup(folder, tmp_path, llama_gguf="nothing.gguf"))
 
 
 def test_the_wheels_missing_links_and_bits_are_made_good(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_wheels_missing_links_and_bits_are_made_good(tmp_path: Path) -> None
     (package / "libllama.so.0.6.0").write_text("library")
     links = {"libllama.so": "libllama.so.0", "libllama.so.0": "libllama.so.0.6.0"}
     (package / "_symlinks.json").write_text(json.dumps(links))
-    program, libraries = runnable(package / "llama-server", scratch)
+    program, libraries = prepare_binary(package / "llama-server", scratch)
     assert program.stat().st_mode & 0o111
     assert (libraries / "libllama.so").read_text() == "library"
     assert sorted(file.name for file in package.iterdir()) == [
@@ -162,12 +162,12 @@ def test_the_wheels_missing_links_and_bits_are_made_good(tmp_path: Path) -> None
 def test_a_server_with_its_libraries_is_run_as_it_is(tmp_path: Path) -> None:
     binary = tmp_path / "llama-server"
     binary.write_text("")
-    assert runnable(binary, tmp_path / "unused") == (binary, tmp_path)
+    assert prepare_binary(binary, tmp_path / "unused") == (binary, tmp_path)
 
 
 async def test_a_slot_for_each_conversation(folder: Path, tmp_path: Path) -> None:
     """More conversations than slots share them; the number is the conversation's place."""
     system = LlamaCpp(setup(folder, tmp_path))
-    system._room = Room(2, 100)
-    ask = Ask((Message("user", (Text("hi"),)),), 1, "u", "c", 5)
-    assert system.slot(ask) == 1
+    system._capacity = Capacity(2, 100)
+    ask = ReplyRequest((Message("user", (Text("hi"),)),), 1, "u", "c", 5)
+    assert system.slot_of(ask) == 1
