@@ -161,7 +161,7 @@ async def test_a_conversation_can_wait_for_tokens_of_the_others() -> None:
 
 async def test_a_reply_of_the_wrong_length_is_no_measurement() -> None:
     one = trace(Conversation("c", "u", "p", (Turn("a", 2),)))
-    with pytest.raises(BenchFailed, match="3 tokens instead of 2"):
+    with pytest.raises(BenchFailed, match="3 tokens, but 2 were requested"):
         await play_trace(Fake(extra=1), one)  # type: ignore[arg-type]
 
 
