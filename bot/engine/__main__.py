@@ -10,18 +10,17 @@ from bot.engine.batcher import LocalEngine
 from bot.engine.model.loading import LocalEngineConfig
 
 
-async def answer(engine: LocalEngine, question: str) -> str:
-    """One reply, whole."""
-    asked = [Message("user", (Text(question),))]
-    stream = engine.stream(asked, SamplingParams(), owner=question, conversation=question)
+async def get_reply(engine: LocalEngine, question: str) -> str:
+    messages = [Message("user", (Text(question),))]
+    stream = engine.stream(messages, SamplingParams(), owner=question, conversation=question)
     return "".join([item.text async for item in stream if isinstance(item, Delta)])
 
 
 async def main(model: str, questions: list[str]) -> None:
-    """All of them in one batch; the replies in the order of the questions."""
+    """Answer all questions in one batch; print the replies in the questions' order."""
     config = LocalEngineConfig(model, quantize="auto", progress=lambda s: print(s, file=sys.stderr))
     async with LocalEngine(config) as engine:
-        replies = await asyncio.gather(*(answer(engine, question) for question in questions))
+        replies = await asyncio.gather(*(get_reply(engine, question) for question in questions))
     for question, reply in zip(questions, replies, strict=True):
         print(f"> {question}\n{reply}\n")
 

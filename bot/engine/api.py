@@ -1,4 +1,4 @@
-"""The engine's contract: messages in, a stream of deltas out; free of torch."""
+"""The engine's contract: messages in, a stream of deltas out. Free of torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Literal, Protocol, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of text. Always literal: `<end_of_turn>` in it is thirteen characters, not a token.
+    """A piece of text, always literal: `<end_of_turn>` in it is thirteen characters, not a token.
 
-    `token_ids` are the ids the model itself generated for this text (assistant replies only);
-    they are reused as they are, so that a following turn hits the prefix cache.
+    Attributes:
+        text: the text.
+        token_ids: for an assistant's reply, the ids that the model generated for this text. They
+            are reused as they are, so that the next turn hits the prefix cache.
     """
 
     text: str
@@ -21,7 +23,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture: encoded, normalised bytes (PNG, JPEG or WebP; RGB) and their SHA-256 in hex."""
+    """A picture.
+
+    Attributes:
+        data: encoded and normalized: PNG, JPEG or WebP, in RGB.
+        digest: the SHA-256 of `data`, in hex.
+    """
 
     data: bytes = field(repr=False)
     digest: str
@@ -33,8 +40,11 @@ Role: TypeAlias = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message. A list has at most one system message, first; then user and assistant
-    strictly alternate, and the last is the user's."""
+    """One chat message.
+
+    A list of messages may begin with one system message. Then user and assistant strictly
+    alternate, and the last message is the user's.
+    """
 
     role: Role
     parts: tuple[Part, ...]
@@ -42,25 +52,33 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are drawn for one reply. `temperature=0` is greedy. The same seed gives the same
-    reply whoever else is in the batch; `seed=None` draws one."""
+    """How the tokens of one reply are drawn.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: 0 turns it off.
+        top_p: 1 turns it off.
+        min_p: 0 turns it off.
+        repetition_penalty: over prompt and reply, as in transformers; 1 turns it off.
+        seed: the same seed gives the same reply, whatever else is in the batch; None draws one.
+        max_new_tokens: the reply's longest length, in tokens.
+        stop: the reply ends before the first of these strings.
+
+    Raises:
+        ValueError: a value is out of range; the text names the field, the value and the range.
+    """
 
     temperature: float = 0.7
-    top_k: int = 64  # 0: off
-    top_p: float = 0.95  # 1: off
-    min_p: float = 0.0  # 0: off
-    repetition_penalty: float = 1.0  # 1: off; over prompt and reply, as transformers does
+    top_k: int = 64
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     max_new_tokens: int = 512
-    stop: tuple[str, ...] = ()  # the reply ends before the first of these
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be sampled with.
-
-        Raises:
-            ValueError: naming the field, its value and the range.
-        """
-        for name, ok, want in (
+        for name, is_valid, valid_range in (
             ("temperature", 0 <= self.temperature <= 5, "0 to 5"),
             ("top_k", self.top_k >= 0, "0 (off) or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
@@ -69,8 +87,8 @@ class SamplingParams:
             ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
             ("stop", all(self.stop), "no empty strings"),
         ):
-            if not ok:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {want}")
+            if not is_valid:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {valid_range}")
 
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
@@ -78,7 +96,16 @@ FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one reply took. Times in seconds since the request was made."""
+    """What one reply took.
+
+    Attributes:
+        prompt_tokens: the prompt's length.
+        cached_tokens: how many of them were found in the prefix cache.
+        generated_tokens: the reply's length.
+        queue_s: seconds from the request to its first step.
+        ttft_s: seconds from the request to its first token.
+        total_s: seconds from the request to its end.
+    """
 
     prompt_tokens: int
     cached_tokens: int
@@ -90,14 +117,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits and `ahead` others start before it. Sent when that changes."""
+    """The request waits, and `ahead` others start before it. Sent whenever that changes."""
 
     ahead: int
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of the reply (whole characters) and the new token ids behind it."""
+    """New text of the reply, in whole characters, and the token ids generated for it."""
 
     text: str
     token_ids: tuple[int, ...] = ()
@@ -105,8 +132,11 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of a stream. `stop`: the model ended its turn or a stop string came;
-    `length`: max_new_tokens or the context was reached; `cancelled`: the engine was stopped."""
+    """The last item of a stream.
+
+    `reason` is "stop" if the model ended its turn or a stop string was generated, "length" if
+    `max_new_tokens` or the context was reached, "cancelled" if the engine was stopped.
+    """
 
     reason: FinishReason
     usage: Usage
@@ -123,8 +153,8 @@ class EngineInfo:
         model: its name, as the operator set it.
         sees_images: whether prompts may contain pictures.
         max_context: tokens, prompt and reply together.
-        image_tokens: soft tokens a picture takes; 0 if it sees none.
-        device: e.g. "cpu" or "cuda:0".
+        image_tokens: soft tokens a picture takes; 0 if the model doesn't see.
+        device: for example "cpu" or "cuda:0".
         dtype: the format of the linear layers' weights: "int8", "bfloat16", ...
         backend: what computes the decoder layers, by its registered name.
         rejected_backends: faster ones that were expected to run here, each "name: why it doesn't".
@@ -142,7 +172,15 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One sequence in the batch, as the live strip shows it. Counts are tokens."""
+    """One sequence in the batch, as the playground's live strip shows it. Counts are tokens.
+
+    Attributes:
+        prompt: the prompt's length.
+        prefilled: how many of the prompt's tokens are computed.
+        cached: how many of them were found in the prefix cache.
+        generated: the reply's length so far.
+        max_new: the reply's longest length.
+    """
 
     conversation: str
     owner: str
@@ -156,7 +194,15 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The batcher at one moment. `tokens_per_s`: generated, over the last two seconds."""
+    """The batcher at one moment.
+
+    Attributes:
+        running: the sequences in the batch.
+        waiting: requests in the queue.
+        tokens_per_s: tokens generated per second, over the last two seconds.
+        steps: steps since the start.
+        generated_total: tokens generated since the start.
+    """
 
     running: tuple[Lane, ...]
     waiting: int
@@ -170,7 +216,7 @@ class EngineError(Exception):
 
 
 class EngineBusy(EngineError):
-    """The queue is full."""
+    """The queue is full. Try again later."""
 
     def __init__(self, queue_length: int) -> None:
         super().__init__(f"{queue_length} requests are waiting already")
@@ -178,7 +224,7 @@ class EngineBusy(EngineError):
 
 
 class PromptTooLong(EngineError):
-    """The prompt leaves no room in the context."""
+    """The prompt leaves no room in the context. Counts are tokens."""
 
     def __init__(self, tokens: int, limit: int) -> None:
         super().__init__(f"the prompt has {tokens} tokens, the limit is {limit}")
@@ -191,19 +237,19 @@ class ModelLoadError(EngineError):
 
 
 class GenerationFailed(EngineError):
-    """An exception in a step ended this sequence; the others go on."""
+    """An error in a step ended this reply; the others go on."""
 
 
 class EngineStopped(EngineError):
-    """The engine is not running (not started, or stopping)."""
+    """The engine is not running: not started, stopped, or its device doesn't answer."""
 
 
 class Engine(Protocol):
-    """Streams replies. All methods are called on the event loop and none blocks it."""
+    """Streams replies. Call its methods on the event loop; none blocks it."""
 
     @property
     def info(self) -> EngineInfo:
-        """What is loaded. Raises EngineStopped before `start` is done."""
+        """What is loaded. Raises EngineStopped before `start` has returned."""
         ...
 
     async def start(self) -> None:
@@ -211,11 +257,15 @@ class Engine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Cancel what runs (each stream gets a `cancelled` Finish), free the model. Idempotent."""
+        """Cancel every stream (each gets a `cancelled` Finish) and free the model. Idempotent."""
         ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Exact length in tokens of the prompt that `stream` would build of these messages."""
+        """The exact length in tokens of the prompt that `stream` would build of these messages.
+
+        Raises:
+            EngineStopped, ValueError: as `stream` does.
+        """
         ...
 
     def stream(
@@ -227,20 +277,26 @@ class Engine(Protocol):
         conversation: str,
         share: float = 1.0,
     ) -> AsyncIterator[StreamItem]:
-        """Generate one reply: any `Queued`, then `Delta`s, then one `Finish`.
+        """Generate one reply: any number of `Queued`, then `Delta`s, then one `Finish`.
 
-        Closing the iterator (or cancelling the task that reads it) frees the sequence at the next
-        step. `owner` is who shares the machine fairly with others; `conversation` is a label.
-        `share` weighs this request against others where people wait: background work might have
-        0.25, a direct message 1.
+        Closing the iterator, or cancelling the task that reads it, frees the sequence at the next
+        step.
 
-        Raises (at the first `anext`):
-            EngineBusy, PromptTooLong, EngineStopped, ValueError for a malformed message list.
-        Raises (later):
-            GenerationFailed.
+        Args:
+            messages: see `Message`.
+            sampling: how tokens are drawn.
+            owner: who shares the machine fairly with other owners, for example a user's id.
+            conversation: a label for `Lane`.
+            share: this request's weight against others while requests wait: 1 for a direct
+                message; background work might use 0.25.
+
+        Raises:
+            EngineBusy, PromptTooLong, EngineStopped, ValueError: at the first `anext`; ValueError
+                for a malformed message list or a picture that the model can't see.
+            GenerationFailed: at any later `anext`.
         """
         ...
 
     def snapshot(self) -> Snapshot:
-        """The batcher now; cheap, for display."""
+        """The batcher now, for display. Cheap, and never raises."""
         ...

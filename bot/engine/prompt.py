@@ -1,4 +1,4 @@
-"""A prompt as the engine passes it around; pure data."""
+"""A tokenized prompt, as the engine passes it around."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bot.engine.api import Image
 
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
-    """Where one picture's soft tokens lie in a prompt: `start <= position < end`."""
+    """Where one picture's soft tokens lie in a prompt: positions `start` to `end` - 1."""
 
     start: int
     length: int
@@ -17,14 +17,12 @@ class ImageSpan:
 
     @property
     def end(self) -> int:
-        """The position behind the last soft token."""
         return self.start + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt ready for the model: token ids and, in order of appearance, its pictures (crops of
-    pictures are pictures here)."""
+    """Token ids and, in order of appearance, the pictures among them (a crop counts as one)."""
 
     ids: tuple[int, ...]
     spans: tuple[ImageSpan, ...] = ()

@@ -1,4 +1,4 @@
-"""One reply under way: what the loop's side and the worker's side share."""
+"""One reply under way: what the event loop's side and the worker's thread share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ Outcome = StreamItem | Exception
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A reply asked for on `loop`; after `submit` only the worker's thread changes it."""
+    """A reply requested on `loop`. After `Worker.submit`, only the worker's thread changes it.
+
+    Attributes:
+        share: see `api.Engine.stream`.
+        pixels: pixel values by picture digest, of pictures not encoded yet.
+        features: soft-token embeddings by picture digest.
+        sequence: set once the worker has accepted the request.
+        queue_position: the last position in the queue that the reader was told.
+        done: it has ended, or nobody reads it anymore.
+    """
 
     prompt: Prompt
     params: SamplingParams
@@ -40,24 +49,24 @@ class Request:
     sampler: Sampler
     loop: asyncio.AbstractEventLoop
     queue: asyncio.Queue[Outcome]
-    share: float = 1.0  # twice as much is served twice as soon, where people wait
-    pixels: dict[str, torch.Tensor] = field(default_factory=dict)  # by digest, not yet seen
+    share: float = 1.0
+    pixels: dict[str, torch.Tensor] = field(default_factory=dict)
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     sequence: Sequence | None = None
-    asked: float = field(default_factory=time.perf_counter)
-    started: float | None = None
-    first_token: float | None = None
-    ahead: int | None = None  # the last place in the line that was told
+    created_at: float = field(default_factory=time.perf_counter)
+    started_at: float | None = None
+    first_token_at: float | None = None
+    queue_position: int | None = None
     done: bool = False
 
-    def take(self, token_id: int) -> Delta | None:
-        """The sequence has one token more; what can be given out of it."""
+    def append_token(self, token_id: int) -> Delta | None:
+        """Add a generated token; returns the text that can be sent now."""
         assert self.sequence is not None
         self.sequence.token_ids.append(token_id)
         return self.text.push_token(token_id)
 
-    def finish(self, reason: FinishReason) -> Finish:
-        """The stream's last item."""
+    def build_finish(self, reason: FinishReason) -> Finish:
+        """The stream's last item, with the usage up to now."""
         now = time.perf_counter()
         sequence = self.sequence
         return Finish(
@@ -66,76 +75,74 @@ class Request:
                 prompt_tokens=len(self.prompt.ids),
                 cached_tokens=sequence.num_cached_tokens if sequence else 0,
                 generated_tokens=sequence.num_generated_tokens if sequence else 0,
-                queue_s=(self.started or now) - self.asked,
-                ttft_s=(self.first_token or now) - self.asked,
-                total_s=now - self.asked,
+                queue_s=(self.started_at or now) - self.created_at,
+                ttft_s=(self.first_token_at or now) - self.created_at,
+                total_s=now - self.created_at,
             ),
         )
 
 
 class Outbox:
-    """What a step gives to streams, handed to their event loops in one call each."""
+    """Collects a step's stream items and hands them to each event loop in one call."""
 
     def __init__(self) -> None:
         self._items: list[tuple[Request, Outcome]] = []
 
-    def put(self, request: Request, item: Outcome | None) -> None:
-        """Add one item (None: nothing)."""
+    def add_item(self, request: Request, item: Outcome | None) -> None:
+        """Add one item; None is ignored."""
         if item is not None:
             self._items.append((request, item))
 
-    def send(self) -> list[Request]:
+    def send_items(self) -> list[Request]:
         """Hand everything over.
 
         Returns:
-            The requests whose loop is gone.
+            The requests whose event loop is closed.
         """
         items, self._items = self._items, []
-        lost: list[Request] = []
+        unreachable: list[Request] = []
         for loop in {request.loop for request, _ in items}:
-            mine = [(request, item) for request, item in items if request.loop is loop]
+            batch = [(request, item) for request, item in items if request.loop is loop]
             try:
-                loop.call_soon_threadsafe(_deliver, mine)
+                loop.call_soon_threadsafe(_enqueue_items, batch)
             except RuntimeError:  # the loop is closed
-                lost += [request for request, _ in mine]
-        return lost
+                unreachable += [request for request, _ in batch]
+        return unreachable
 
 
-def _deliver(items: Iterable[tuple[Request, Outcome]]) -> None:
+def _enqueue_items(items: Iterable[tuple[Request, Outcome]]) -> None:
     for request, item in items:
         request.queue.put_nowait(item)
 
 
-def refuse(requests: Iterable[Request], error: EngineError) -> None:
-    """End requests that no worker has any more."""
+def fail_requests(requests: Iterable[Request], error: EngineError) -> None:
+    """End requests that no worker will serve."""
     outbox = Outbox()
     for request in requests:
         request.done = True
-        outbox.put(request, error)
-    outbox.send()
+        outbox.add_item(request, error)
+    outbox.send_items()
 
 
-class Rate:
-    """Tokens per second over the last `window_s` seconds; written and read by any thread."""
+class TokenRate:
+    """Tokens per second over the last `window_s` seconds. Any thread may read and write it."""
 
     def __init__(self, window_s: float = 2.0) -> None:
-        self._window = window_s
+        self._window_s = window_s
         self._counts: deque[tuple[float, int]] = deque()
         self._lock = Lock()
 
-    def add(self, count: int) -> None:
-        """So many tokens came now."""
+    def add_tokens(self, count: int) -> None:
         with self._lock:
             self._counts.append((time.monotonic(), count))
-            self._trim()
+            self._drop_old_counts()
 
-    def value(self) -> float:
-        """Tokens per second."""
+    def tokens_per_s(self) -> float:
         with self._lock:
-            self._trim()
-            return sum(count for _, count in self._counts) / self._window
+            self._drop_old_counts()
+            return sum(count for _, count in self._counts) / self._window_s
 
-    def _trim(self) -> None:
-        old = time.monotonic() - self._window
-        while self._counts and self._counts[0][0] < old:
+    def _drop_old_counts(self) -> None:
+        window_start = time.monotonic() - self._window_s
+        while self._counts and self._counts[0][0] < window_start:
             self._counts.popleft()

@@ -1,9 +1,10 @@
-"""One step as one forward pass, or as several if that raises."""
+"""Computes a step in one forward pass, or in halves if that raises."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -12,21 +13,35 @@ from bot.engine.schedule.scheduler import Chunk, Sequence
 
 log = logging.getLogger(__name__)
 
-Pass = tuple[list[Chunk], StepResult | None, int]
-"""What was computed, its result, and how many sequences were too many for the memory."""
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One forward pass of a step.
+
+    Attributes:
+        chunks: what was computed; empty if the pass failed.
+        result: None if the pass failed.
+        out_of_memory_size: how many sequences were too many for the memory; 0 if there was room.
+    """
+
+    chunks: list[Chunk]
+    result: StepResult | None
+    out_of_memory_size: int = 0
 
 
-def passes(
+def run_with_retry(
     forward: Callable[[list[Chunk]], StepResult],
     chunks: list[Chunk],
-    fail: Callable[[Sequence, Exception], None],
-) -> Iterator[Pass]:
-    """One pass; if it raises, halves are tried until those who are to blame are alone.
+    fail_sequence: Callable[[Sequence, Exception], None],
+) -> Iterator[Attempt]:
+    """Run one pass. If it raises, retry halves until the sequences at fault are alone.
+
+    A single chunk that runs out of memory is retried in shorter pieces.
 
     Args:
         forward: computes some chunks.
         chunks: what the step computes.
-        fail: told of each sequence that can't be computed, and why.
+        fail_sequence: called with each sequence that can't be computed, and the reason.
     """
     if not chunks:
         return
@@ -34,27 +49,27 @@ def passes(
         result = forward(chunks)
     except Exception as error:
         log.warning("a step of %d sequences failed: %s", len(chunks), error)
-        no_memory = out_of_memory(error)
-        if no_memory and torch.cuda.is_available():
+        is_memory = is_out_of_memory(error)
+        if is_memory and torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(chunks) == 1:
-            shorter = chunks[0].first_half() if no_memory else None
+            shorter = chunks[0].first_half() if is_memory else None
             if shorter is None:
-                fail(chunks[0].sequence, error)
+                fail_sequence(chunks[0].sequence, error)
             else:
-                yield from passes(forward, [shorter], fail)
+                yield from run_with_retry(forward, [shorter], fail_sequence)
             return
-        if no_memory:
-            yield [], None, len(chunks)
+        if is_memory:
+            yield Attempt([], None, out_of_memory_size=len(chunks))
         half = len(chunks) // 2
-        yield from passes(forward, chunks[:half], fail)
-        yield from passes(forward, chunks[half:], fail)
+        yield from run_with_retry(forward, chunks[:half], fail_sequence)
+        yield from run_with_retry(forward, chunks[half:], fail_sequence)
     else:
-        yield chunks, result, 0
+        yield Attempt(chunks, result)
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Did the device (or the machine) run out of memory?"""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device or the host ran out of memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

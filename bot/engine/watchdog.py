@@ -1,4 +1,7 @@
-"""Notices a step that hangs. A thread can't be killed, so it is given up and another goes on."""
+"""Notices a step that hangs.
+
+A thread can't be killed, so it is abandoned and another one takes over.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,32 @@ from types import TracebackType
 
 
 class Abandoned(BaseException):
-    """This thread hung and was replaced: it ends without touching anything."""
+    """This thread hung and was replaced: it must end without touching anything."""
 
 
 class Guard:
     """Marks where the engine's thread may hang: `with guard:` around every call of the model.
 
-    It is given up only in there, and leaves it only by `Abandoned`. So its bookkeeping, which is
-    done outside, can be taken over.
+    The thread can be abandoned only inside such a block, and then leaves it only by raising
+    `Abandoned`. Its bookkeeping happens outside, so another thread can take it over.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._since: float | None = None
-        self._given_up = False
+        self._entered_at: float | None = None
+        self._is_abandoned = False
 
-    def give_up(self, limit_s: float) -> bool:
-        """Give the thread up if it has been in the model for that long."""
+    def abandon_after(self, limit_s: float) -> bool:
+        """Abandon the thread if it has been inside for `limit_s` seconds; whether it was."""
         with self._lock:
-            if self._since is None or time.monotonic() - self._since < limit_s:
+            if self._entered_at is None or time.monotonic() - self._entered_at < limit_s:
                 return False
-            self._given_up = True
+            self._is_abandoned = True
             return True
 
     def __enter__(self) -> None:
         with self._lock:
-            self._since = time.monotonic()
+            self._entered_at = time.monotonic()
 
     def __exit__(
         self,
@@ -43,25 +46,25 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            self._since = None
-            if self._given_up:
+            self._entered_at = None
+            if self._is_abandoned:
                 raise Abandoned from error
 
 
 class Watchdog:
-    """Calls `check` a few times within `limit_s` seconds, on a thread of its own."""
+    """Calls `check` several times within `limit_s` seconds, on a thread of its own."""
 
     def __init__(self, limit_s: float, check: Callable[[], None]) -> None:
-        self._every_s = min(max(limit_s / 8, 0.02), 5.0)
+        self._interval_s = min(max(limit_s / 8, 0.02), 5.0)
         self._check = check
-        self._over = Event()
-        self._thread = Thread(target=self._watch, name="parley-watchdog", daemon=True)
+        self._stopped = Event()
+        self._thread = Thread(target=self._run_checks, name="parley-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """No more checks."""
-        self._over.set()
+        self._stopped.set()
 
-    def _watch(self) -> None:
-        while not self._over.wait(self._every_s):
+    def _run_checks(self) -> None:
+        while not self._stopped.wait(self._interval_s):
             self._check()

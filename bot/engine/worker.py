@@ -1,4 +1,4 @@
-"""The engine's thread: takes requests, steps the model, hands out tokens."""
+"""The engine's thread: accepts requests, runs the model step by step, delivers tokens."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bot.engine.api import (
     Snapshot,
 )
 from bot.engine.model.runner import ModelRunner, StepResult
-from bot.engine.model.sampling import sample
+from bot.engine.model.sampling import sample_tokens
 from bot.engine.model.vision import Vision
-from bot.engine.overlap import Flight
-from bot.engine.request import Outbox, Rate, Request
-from bot.engine.retry import passes
+from bot.engine.overlap import PendingStep
+from bot.engine.request import Outbox, Request, TokenRate
+from bot.engine.retry import run_with_retry
 from bot.engine.schedule.scheduler import Chunk, Scheduler, Sequence
 from bot.engine.schedule.step_cost import StepCostModel
 from bot.engine.watchdog import Abandoned, Guard
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Owns scheduler, pool and model between `run`'s first and last line.
+    """Owns the scheduler, the pool and the model while `run` runs.
 
-    `submit`, `cancel`, `stop`, `snapshot`, `abandon` may be called from any thread.
+    Any thread may call `submit`, `cancel`, `stop`, `snapshot` and `abandon_if_hung`.
     """
 
     def __init__(
@@ -57,30 +57,32 @@ class Worker:
         self._wake = Condition()
         self._stopping = False
         self._guard = Guard()
-        self._step_of: list[Chunk] = []
-        self._flight: Flight | None = None  # a step begun and not waited for
-        self._landed = 0.0  # when the last of them had ended
-        self._pace = StepCostModel(scheduler.max_step_tokens)
-        scheduler.prefill_limit = self._pace.prefill_limit
-        self._out = Outbox()
-        self._rate = Rate()
-        self._steps = 0
-        self._generated = 0
+        self._step_chunks: list[Chunk] = []  # of the step under way
+        self._pending: PendingStep | None = None  # launched, not waited for
+        self._pending_ended_at = 0.0  # when the last such step ended
+        self._step_cost = StepCostModel(scheduler.max_step_tokens)
+        scheduler.prefill_limit = self._step_cost.prefill_limit
+        self._outbox = Outbox()
+        self._rate = TokenRate()
+        self._num_steps = 0
+        self._num_generated = 0
         self._lanes: tuple[Lane, ...] = ()
 
     # -- any thread -----------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
-        """Queue a request up; after `stop` it is cancelled at once."""
+        """Queue a request. After `stop`, it is cancelled at once."""
         with self._wake:
             if not self._stopping:
                 self._inbox.append(request)
                 self._wake.notify()
                 return
-        self._out_of_office(request)
+        outbox = Outbox()
+        outbox.add_item(request, request.build_finish("cancelled"))
+        outbox.send_items()
 
     def cancel(self, request: Request) -> None:
-        """Nobody reads it any more: free it at the next step."""
+        """Free a request at the next step: nobody reads its stream anymore."""
         with self._wake:
             self._cancelled.append(request)
             self._wake.notify()
@@ -91,62 +93,62 @@ class Worker:
             self._stopping = True
             self._wake.notify()
 
-    def abandon(self, limit_s: float) -> list[Request] | None:
-        """Give the thread up if it has been in the model for longer than `limit_s` seconds.
+    def abandon_if_hung(self, limit_s: float) -> list[Request] | None:
+        """Abandon the thread if it has been in the model for longer than `limit_s` seconds.
 
-        The replies of the step that hangs fail.
+        The replies in the hanging step fail.
 
         Returns:
             The other requests, for another worker; None if the thread is well.
         """
-        if not self._guard.give_up(limit_s):
+        if not self._guard.abandon_after(limit_s):
             return None
         self._stopping = True
-        failed = {chunk.sequence for chunk in self._step_of}
-        gone = set(self._cancelled)
+        failed = {chunk.sequence for chunk in self._step_chunks}
+        cancelled = set(self._cancelled)
         others: list[Request] = []
         for sequence, request in self._requests.items():
             if sequence in failed:
                 request.done = True
                 failure = GenerationFailed(f"a step hung for more than {limit_s:g} seconds")
-                self._out.put(request, failure)
-            elif request not in gone:
+                self._outbox.add_item(request, failure)
+            elif request not in cancelled:
                 others.append(request)
-        others += [request for request in self._inbox if request not in gone]
-        self._out.send()
+        others += [request for request in self._inbox if request not in cancelled]
+        self._outbox.send_items()
         self._lanes = ()
         return others
 
-    def renewed(self) -> Worker:
-        """One with the same model and an empty pool of its own, to take over after `abandon`.
+    def new_successor(self) -> Worker:
+        """A worker with the same model and an empty pool, to take over after `abandon_if_hung`.
 
         Raises:
-            RuntimeError: no memory for another pool (the old thread still holds its own).
+            RuntimeError: no memory for another pool (the abandoned thread still holds its own).
         """
-        runner = self.runner.renewed()
-        new = Worker(
+        runner = self.runner.with_new_pools()
+        successor = Worker(
             self.scheduler.empty_copy(runner.blocks),
             runner,
             self.vision,
             stop_ids=self._stop_ids,
             max_context=self._max_context,
         )
-        new._steps, new._generated = self._steps, self._generated
-        return new
+        successor._num_steps, successor._num_generated = self._num_steps, self._num_generated
+        return successor
 
     @property
-    def steps(self) -> int:
-        """Steps done."""
-        return self._steps
+    def num_steps(self) -> int:
+        """Steps computed so far, those of predecessors included."""
+        return self._num_steps
 
     def snapshot(self) -> Snapshot:
         """The batcher after its last step."""
         return Snapshot(
             running=self._lanes,
             waiting=len(self.scheduler.waiting) + len(self._inbox),
-            tokens_per_s=self._rate.value(),
-            steps=self._steps,
-            generated_total=self._generated,
+            tokens_per_s=self._rate.tokens_per_s(),
+            steps=self._num_steps,
+            generated_total=self._num_generated,
         )
 
     # -- the engine's thread ----------------------------------------------------------------------
@@ -154,31 +156,31 @@ class Worker:
     def run(self) -> None:
         """Work until stopped."""
         try:
-            self._run()
+            self._run_until_stopped()
         except Abandoned:
             log.warning("the thread that hung has come back and ends")
 
-    def _run(self) -> None:
-        while self._collect():
+    def _run_until_stopped(self) -> None:
+        while self._receive_requests():
             try:
-                self._step()
+                self._run_step()
             except Exception as error:
-                log.exception("the batcher failed between two steps and begins anew")
+                log.exception("the batcher failed between two steps and starts over")
                 self._fail_all(error)
-                if not self._reset():
+                if not self._reset_pools():
                     break
-            self._lanes = tuple(map(self._lane, self.scheduler.running))
-            for request in self._out.send():
-                self._drop(request)
+            self._lanes = tuple(map(self._build_lane, self.scheduler.running))
+            for request in self._outbox.send_items():
+                self._drop_request(request)
         for request in [*self._requests.values(), *self._inbox]:
-            self._out.put(request, request.text.flush_text())
-            self._out.put(request, request.finish("cancelled"))
-            self._drop(request)
-        self._out.send()
+            self._outbox.add_item(request, request.text.flush_text())
+            self._outbox.add_item(request, request.build_finish("cancelled"))
+            self._drop_request(request)
+        self._outbox.send_items()
         self._lanes = ()
 
-    def _collect(self) -> bool:
-        """Take what has arrived, sleep while there is nothing to do. False: stop."""
+    def _receive_requests(self) -> bool:
+        """Accept new requests, drop cancelled ones; sleep while idle. False: stop."""
         with self._wake:
             while not (self._stopping or self._inbox or self._cancelled):
                 if not self.scheduler.is_idle:
@@ -188,15 +190,15 @@ class Worker:
                 return False
             arrived = list(self._inbox)
             self._inbox.clear()
-            gone = list(self._cancelled)
+            cancelled = list(self._cancelled)
             self._cancelled.clear()
         for request in arrived:
-            self._accept(request)
-        for request in gone:
-            self._drop(request)
+            self._accept_request(request)
+        for request in cancelled:
+            self._drop_request(request)
         return True
 
-    def _accept(self, request: Request) -> None:
+    def _accept_request(self, request: Request) -> None:
         sequence = request.sequence
         if sequence is None:
             sequence = request.sequence = Sequence(
@@ -207,189 +209,190 @@ class Worker:
                 block_table=self.scheduler.blocks.new_table(),
                 num_prompt_tokens=len(request.prompt.ids),
             )
-        else:  # it comes from a worker that hung: what it has said stays, all else begins anew
+        else:  # from a worker that hung: its tokens stay, their K/V is computed again
             sequence.block_table = self.scheduler.blocks.new_table()
             sequence.num_computed_tokens = 0
         self._requests[sequence] = request
         self.scheduler.add_sequence(sequence, request.share)
 
-    def _step(self) -> None:
-        if self._flight is not None:
-            self._land(self._flight)
+    def _run_step(self) -> None:
+        if self._pending is not None:
+            self._finish_pending(self._pending)
             return
         chunks = self.scheduler.schedule_step()
-        self._tell_places()
+        self._send_queue_positions()
         if not chunks:
             return
         now = time.perf_counter()
         for chunk in chunks:
             request = self._requests[chunk.sequence]
-            request.started = request.started or now
-        self._step_of = chunks
-        if self._take_off(chunks):
+            request.started_at = request.started_at or now
+        self._step_chunks = chunks
+        if self._launch_step(chunks):
             return
-        chunks = self._look(chunks)
-        began = time.perf_counter()
-        full = 0  # sequences of the largest pass that ran out of memory
-        for done, result, failed in passes(self._forward, chunks, self._fail):
-            full = max(full, failed)
-            if result is None:
+        chunks = self._encode_images(chunks)
+        started_at = time.perf_counter()
+        out_of_memory_size = 0
+        for attempt in run_with_retry(self._run_forward, chunks, self._fail_sequence):
+            out_of_memory_size = max(out_of_memory_size, attempt.out_of_memory_size)
+            if attempt.result is None:
                 continue
-            self._steps += 1
-            broken = set(result.broken)
-            self.scheduler.commit_step([c for c in done if c.sequence not in broken])
-            for sequence in result.broken:
-                self._fail(sequence, ArithmeticError("the model computed NaN or infinity"))
-            self._sample(result)
-        if full:
-            self.scheduler.shrink_limits(full)
+            self._num_steps += 1
+            broken = set(attempt.result.broken)
+            self.scheduler.commit_step([c for c in attempt.chunks if c.sequence not in broken])
+            for sequence in attempt.result.broken:
+                self._fail_sequence(sequence, ArithmeticError("the model computed NaN or infinity"))
+            self._sample_tokens(attempt.result)
+        if out_of_memory_size:
+            self.scheduler.shrink_limits(out_of_memory_size)
         else:
             self.scheduler.recover_limits()
-        decoding = sum(chunk.num_tokens == 1 for chunk in chunks)
-        prefilled = sum(chunk.num_tokens for chunk in chunks) - decoding
-        self._pace.record_step(decoding, prefilled, time.perf_counter() - began)
+        num_decoding = sum(chunk.num_tokens == 1 for chunk in chunks)
+        num_prefilled = sum(chunk.num_tokens for chunk in chunks) - num_decoding
+        self._step_cost.record_step(num_decoding, num_prefilled, time.perf_counter() - started_at)
 
-    def _take_off(self, chunks: list[Chunk], before: Flight | None = None) -> bool:
-        """Begin a decode step that need not be waited for, if it is one (overlap.py)."""
+    def _launch_step(self, chunks: list[Chunk], running: PendingStep | None = None) -> bool:
+        """Launch a step without waiting for it (overlap.py); False if it isn't one for that."""
         samplers = [self._requests[chunk.sequence].sampler for chunk in chunks]
         try:
             with self._guard:
-                self._flight = overlap.take_off(self.runner, chunks, samplers, before)
+                self._pending = overlap.launch_step(self.runner, chunks, samplers, running)
         except Exception as error:
-            log.warning("a step of %d sequences could not be begun: %s", len(chunks), error)
-        return self._flight is not None
+            log.warning("a step of %d sequences could not be launched: %s", len(chunks), error)
+        return self._pending is not None
 
-    def _land(self, flight: Flight) -> None:
-        """Begin the step after the one under way, then wait for that and hand its tokens out."""
-        self._flight = None
-        self._step_of = flight.chunks
-        if chunks := overlap.following(self.scheduler, flight, self._max_context):
-            self._take_off(chunks, flight)
+    def _finish_pending(self, step: PendingStep) -> None:
+        """Launch the step after a pending one, then wait for that and deliver its tokens."""
+        self._pending = None
+        self._step_chunks = step.chunks
+        if chunks := overlap.next_decode_chunks(self.scheduler, step, self._max_context):
+            self._launch_step(chunks, step)
         drawn: list[int | Exception]
         try:
             with self._guard:
-                drawn = flight.draws.read()
+                drawn = step.draws.read_tokens()
         except Exception as error:
-            drawn = [error] * len(flight.chunks)
+            drawn = [error] * len(step.chunks)
         now = time.perf_counter()
-        self._steps += 1
-        # Who was cancelled meanwhile, or ended in the step before, has no part in it any more.
-        there = [
+        self._num_steps += 1
+        # A sequence that was cancelled, or that ended in the step before, discards its token.
+        alive = [
             (chunk, token)
-            for chunk, token in zip(flight.chunks, drawn, strict=True)
+            for chunk, token in zip(step.chunks, drawn, strict=True)
             if chunk.sequence in self._requests
         ]
-        self.scheduler.commit_step([chunk for chunk, token in there if isinstance(token, int)])
-        self._hand_out([(chunk.sequence, token) for chunk, token in there])
+        self.scheduler.commit_step([chunk for chunk, token in alive if isinstance(token, int)])
+        self._deliver_tokens([(chunk.sequence, token) for chunk, token in alive])
         self.scheduler.recover_limits()
-        self._pace.record_step(len(flight.chunks), 0, now - max(flight.began, self._landed))
-        self._landed = now
+        started_at = max(step.launched_at, self._pending_ended_at)
+        self._step_cost.record_step(len(step.chunks), 0, now - started_at)
+        self._pending_ended_at = now
 
-    def _forward(self, chunks: list[Chunk]) -> StepResult:
+    def _run_forward(self, chunks: list[Chunk]) -> StepResult:
         with self._guard:
-            return self.runner.forward(chunks, self._features)
+            return self.runner.forward(chunks, self._get_features)
 
-    def _sample(self, result: StepResult) -> None:
+    def _sample_tokens(self, result: StepResult) -> None:
         if not result.sequences:
             return
         samplers = [self._requests[sequence].sampler for sequence in result.sequences]
         with self._guard:
-            drawn = sample(result.logits, samplers, result.scale)
-        self._hand_out(list(zip(result.sequences, drawn, strict=True)))
+            drawn = sample_tokens(result.logits, samplers, result.scale)
+        self._deliver_tokens(list(zip(result.sequences, drawn, strict=True)))
 
-    def _hand_out(self, drawn: list[tuple[Sequence, int | Exception]]) -> None:
-        """Give sequences the tokens that were drawn for them, or fail them."""
+    def _deliver_tokens(self, drawn: list[tuple[Sequence, int | Exception]]) -> None:
+        """Give each sequence the token drawn for it, or fail it."""
         now = time.perf_counter()
         for sequence, token in drawn:
             if isinstance(token, Exception):
-                self._fail(sequence, token)
+                self._fail_sequence(sequence, token)
                 continue
             request = self._requests[sequence]
-            request.first_token = request.first_token or now
-            self._take(request, token)
-        self._generated += len(drawn)
-        self._rate.add(len(drawn))
+            request.first_token_at = request.first_token_at or now
+            self._append_token(request, token)
+        self._num_generated += len(drawn)
+        self._rate.add_tokens(len(drawn))
 
-    def _take(self, request: Request, token: int) -> None:
-        """Give a sequence its next token, and end it where it ends."""
+    def _append_token(self, request: Request, token: int) -> None:
+        """Give a sequence its next token, and finish it if that was the last."""
         if token in self._stop_ids:
-            self._finish(request, "stop")
+            self._finish_request(request, "stop")
             return
-        self._out.put(request, request.take(token))
+        self._outbox.add_item(request, request.append_token(token))
         sequence = request.sequence
         assert sequence is not None
         if request.text.stopped:
-            self._finish(request, "stop")
+            self._finish_request(request, "stop")
         elif (
             sequence.num_generated_tokens >= sequence.max_new_tokens
             or len(sequence.token_ids) >= self._max_context
         ):
-            self._finish(request, "length")
+            self._finish_request(request, "length")
 
-    def _finish(self, request: Request, reason: FinishReason) -> None:
+    def _finish_request(self, request: Request, reason: FinishReason) -> None:
         if not request.text.stopped:
-            self._out.put(request, request.text.flush_text())
-        self._out.put(request, request.finish(reason))
-        self._drop(request)
+            self._outbox.add_item(request, request.text.flush_text())
+        self._outbox.add_item(request, request.build_finish(reason))
+        self._drop_request(request)
 
-    def _look(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Run the vision tower for pictures that this step prefills; each distinct one once.
+    def _encode_images(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Run the vision tower for the pictures that this step prefills, each distinct one once.
 
         Returns:
-            The chunks of those whose pictures could be looked at.
+            The chunks without those whose pictures failed.
         """
-        askers: dict[str, list[Request]] = {}
-        wanted: dict[str, torch.Tensor | Image] = {}
+        readers: dict[str, list[Request]] = {}
+        pictures: dict[str, torch.Tensor | Image] = {}
         for chunk in chunks:
             request = self._requests[chunk.sequence]
             for span, image in zip(request.prompt.spans, request.prompt.images, strict=True):
-                inside = span.start < chunk.end and chunk.start < span.end
-                if inside and span.digest not in request.features:
-                    askers.setdefault(span.digest, []).append(request)
-                    # Pixels are missing if features left the cache since the request was made.
-                    wanted.setdefault(span.digest, request.pixels.get(span.digest, image))
-        if not wanted or self.vision is None:
+                overlaps = span.start < chunk.end and chunk.start < span.end
+                if overlaps and span.digest not in request.features:
+                    readers.setdefault(span.digest, []).append(request)
+                    # Without pixels if the features left the cache after the request was made.
+                    pictures.setdefault(span.digest, request.pixels.get(span.digest, image))
+        if not pictures or self.vision is None:
             return chunks
         with self._guard:
-            found = self.vision.look(wanted)
-        for digest, rows in found.items():
-            for request in askers[digest]:
-                if isinstance(rows, Exception):
+            encoded = self.vision.encode_images(pictures)
+        for digest, features in encoded.items():
+            for request in readers[digest]:
+                if isinstance(features, Exception):
                     if not request.done and request.sequence is not None:
-                        self._fail(request.sequence, rows)
+                        self._fail_sequence(request.sequence, features)
                 else:
-                    request.features[digest] = rows
+                    request.features[digest] = features
                     request.pixels.pop(digest, None)
         return [chunk for chunk in chunks if chunk.sequence in self._requests]
 
-    def _features(self, sequence: Sequence, digest: str) -> torch.Tensor:
+    def _get_features(self, sequence: Sequence, digest: str) -> torch.Tensor:
         return self._requests[sequence].features[digest]
 
-    def _fail(self, sequence: Sequence, error: Exception) -> None:
+    def _fail_sequence(self, sequence: Sequence, error: Exception) -> None:
         """End one reply with an error; the others go on."""
         request = self._requests[sequence]
         log.error("a reply failed: %s: %s", type(error).__name__, error)
         failure = GenerationFailed(f"{type(error).__name__}: {error}")
         failure.__cause__ = error
-        self._out.put(request, failure)
+        self._outbox.add_item(request, failure)
         with self._guard:
-            self.runner.clear(sequence.block_table, sequence.num_computed_tokens)
-        sequence.num_computed_tokens = 0  # nobody is to go on from its last block
-        self._drop(request)
+            self.runner.zero_uncommitted(sequence.block_table, sequence.num_computed_tokens)
+        sequence.num_computed_tokens = 0  # its last, partial block must not be found in the cache
+        self._drop_request(request)
 
     def _fail_all(self, error: Exception) -> None:
-        """The bookkeeping itself is in doubt: fail everybody."""
+        """Fail every request: the bookkeeping itself is in doubt."""
         for request in list(self._requests.values()):
             request.done = True
-            self._out.put(request, GenerationFailed(f"{type(error).__name__}: {error}"))
+            self._outbox.add_item(request, GenerationFailed(f"{type(error).__name__}: {error}"))
         self._requests.clear()
-        self._flight = None
+        self._pending = None
 
-    def _reset(self) -> bool:
-        """An empty pool and line; False if not even that works (the device is lost)."""
+    def _reset_pools(self) -> bool:
+        """Empty the pool and the queue; False if not even that works (the device is lost)."""
         try:
             with self._guard:
-                self.runner.reset()
+                self.runner.reset_pools()
         except Exception:
             log.critical("the device does not answer; the engine stops", exc_info=True)
             self.stop()
@@ -397,8 +400,8 @@ class Worker:
         self.scheduler = self.scheduler.empty_copy(self.scheduler.blocks)
         return True
 
-    def _drop(self, request: Request) -> None:
-        """Free whatever a request holds; harmless when it is gone already."""
+    def _drop_request(self, request: Request) -> None:
+        """Free whatever a request holds. Idempotent."""
         request.done = True
         request.pixels.clear()
         request.features.clear()
@@ -406,19 +409,14 @@ class Worker:
             del self._requests[request.sequence]
             self.scheduler.remove_sequence(request.sequence)
 
-    def _out_of_office(self, request: Request) -> None:
-        outbox = Outbox()
-        outbox.put(request, request.finish("cancelled"))
-        outbox.send()
-
-    def _tell_places(self) -> None:
-        for place, ticket in enumerate(self.scheduler.waiting):
+    def _send_queue_positions(self) -> None:
+        for position, ticket in enumerate(self.scheduler.waiting):
             request = self._requests[ticket.item]
-            if request.ahead != place and not ticket.item.started:
-                request.ahead = place
-                self._out.put(request, Queued(place))
+            if request.queue_position != position and not ticket.item.started:
+                request.queue_position = position
+                self._outbox.add_item(request, Queued(position))
 
-    def _lane(self, sequence: Sequence) -> Lane:
+    def _build_lane(self, sequence: Sequence) -> Lane:
         request = self._requests[sequence]
         decoding = sequence.num_generated_tokens > 0 and sequence.num_uncomputed_tokens <= 1
         return Lane(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.engine.api import ModelLoadError
-from bot.engine.model.loading import LocalEngineConfig, choose_for, find_device
+from bot.engine.model.loading import LocalEngineConfig, choose_engine_backend, find_device
 from bot.platforms.base import Finding
 
 #: The text model of the demo, whose configuration is on disk only after the first start.
@@ -20,7 +20,7 @@ def check_backend(config: LocalEngineConfig) -> Finding:
         return Finding("engine", True, "the backend is chosen when the model has been downloaded")
     try:
         device = find_device(config)
-        choice = choose_for(config, shapes, device)
+        choice = choose_engine_backend(config, shapes, device)
     except ModelLoadError as error:
         return Finding("engine", False, str(error))
     detail = f"{choice.name} backend on {device}, {choice.weights} weights"

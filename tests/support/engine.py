@@ -160,7 +160,7 @@ class Rig:
             choice,
         )
         if kernel == "graphs":
-            self.runner.record(rerun, longest=blocks * size, most=3)
+            self.runner.record_graphs(rerun, max_context=blocks * size, max_batch=3)
 
     def run(self, asks: Iterable[Ask]) -> None:
         """Serve them all; every step is checked for what must always hold."""
@@ -221,8 +221,10 @@ class Rig:
                 self.scheduler.remove_sequence(sequence)
 
     def _features(self, _: Sequence, digest: str) -> torch.Tensor:
-        if (found := self.vision.find(digest)) is None:
-            found = self.vision.compute({digest: self.vision.pixels(PICTURES[digest])})[digest]
+        if (found := self.vision.get_cached(digest)) is None:
+            found = self.vision.run_tower({digest: self.vision.preprocess_image(PICTURES[digest])})[
+                digest
+            ]
         return found
 
     def _inputs(self, prompt: Prompt) -> dict[str, Any]:
@@ -232,7 +234,7 @@ class Rig:
             types = torch.zeros_like(ids)
             for span in prompt.spans:
                 types[0, span.start : span.end] = 1
-            pixels = [self.vision.pixels(PICTURES[s.digest]) for s in prompt.spans]
+            pixels = [self.vision.preprocess_image(PICTURES[s.digest]) for s in prompt.spans]
             inputs |= {"token_type_ids": types, "pixel_values": torch.stack(pixels)}
         return inputs
 

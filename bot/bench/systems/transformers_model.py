@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from bot.bench.systems.base import Setup
 from bot.engine.api import Message
-from bot.engine.model.loading import quickest_on_cpu
+from bot.engine.model.loading import fastest_cpu_dtype
 from bot.engine.prompt import Prompt
 from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 
@@ -49,7 +49,7 @@ class TransformersModel:
         )
         device = {} if setup.device == "cpu" else {"device_map": {"": setup.device}}
         # If Parley's weights are int8, peers use the fastest dtype of this device.
-        quick = quickest_on_cpu() if setup.device == "cpu" else torch.bfloat16
+        quick = fastest_cpu_dtype() if setup.device == "cpu" else torch.bfloat16
         dtype = _DTYPES.get(setup.dtype, quick)
         self.model: Any = family.from_pretrained(setup.folder, dtype=dtype, **device).eval()
         self._processor = AutoImageProcessor.from_pretrained(setup.folder) if sees else None

@@ -20,7 +20,7 @@ from bot.engine.schedule.block_manager import NULL_BLOCK
 _SPLIT_WASTE = 2048  # padded tokens that cost as much as one attention call more
 
 
-def propose(query: BackendQuery) -> BackendChoice:
+def propose_sdpa(query: BackendQuery) -> BackendChoice:
     """Serve any query, with the model's own layers."""
     return BackendChoice(
         SdpaBackend(query.config, query.dtype, query.block_size),
@@ -105,7 +105,9 @@ class SdpaPlan:
         return SdpaPlan(
             self.slots.to(device),
             [
-                DecodeBatch(d.first, d.end, d.blocks.to(device), _additive(d.mask, device, dtype))
+                DecodeBatch(
+                    d.first, d.end, d.blocks.to(device), _additive_mask(d.mask, device, dtype)
+                )
                 for d in self.decode
             ],
             [
@@ -113,7 +115,7 @@ class SdpaPlan:
                     p.first,
                     p.end,
                     None if p.blocks is None else p.blocks.to(device),
-                    None if p.mask is None else _additive(p.mask, device, dtype),
+                    None if p.mask is None else _additive_mask(p.mask, device, dtype),
                 )
                 for p in self.prefill
             ],
@@ -131,8 +133,8 @@ def plan_group(rows: Sequence[Row], group: int, window: int | None, size: int) -
     """
     decoding = [row for row in rows if row.count == 1]
     plan = SdpaPlan(torch.tensor(slot_mapping(rows, group, size)), [], [])
-    lengths = [row.start + 1 - _first(row.start, window, size) * size for row in decoding]
-    for first, end in _buckets(lengths):
+    lengths = [row.start + 1 - _first_block(row.start, window, size) * size for row in decoding]
+    for first, end in _split_by_length(lengths):
         plan.decode.append(_decode_batch(decoding, first, end, group, window, size))
     at = len(decoding)
     for row in rows[at:]:
@@ -141,12 +143,12 @@ def plan_group(rows: Sequence[Row], group: int, window: int | None, size: int) -
     return plan
 
 
-def _first(position: int, window: int | None, size: int) -> int:
+def _first_block(position: int, window: int | None, size: int) -> int:
     """Index of the first block that a query at `position` sees."""
     return 0 if window is None else max(0, position - window + 1) // size
 
 
-def _buckets(lengths: list[int]) -> list[tuple[int, int]]:
+def _split_by_length(lengths: list[int]) -> list[tuple[int, int]]:
     """Cut rows, longest first, where padding to the longest would cost more than another call."""
     buckets: list[tuple[int, int]] = []
     first = 0
@@ -164,7 +166,7 @@ def _decode_batch(
 ) -> DecodeBatch:
     lists, lows, highs = [], [], []
     for row in rows[first:end]:
-        low = _first(row.start, window, size)
+        low = _first_block(row.start, window, size)
         lists.append(row.table.blocks[group][low : row.start // size + 1])
         lows.append(0 if window is None else max(0, row.start - window + 1 - low * size))
         highs.append(row.start - low * size)
@@ -185,7 +187,7 @@ def _prefill_part(row: Row, at: int, group: int, window: int | None, size: int) 
         if not spans and (window is None or end <= window):
             return PrefillPart(at, at + row.count, None, None)
     else:
-        low = _first(start, window, size)
+        low = _first_block(start, window, size)
         ids = row.table.blocks[group][low : -(-end // size)]
         origin, keys, blocks = low * size, len(ids) * size, torch.tensor(ids)
     query = torch.arange(start, end)[:, None]
@@ -234,7 +236,7 @@ class SdpaKV:
         plan = self.step.plan(self.group).on_device(queries.device, queries.dtype)
         return self.attend_plan(plan, queries, keys, values, scale)
 
-    def store(self, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def store_kv(self, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Put the step's keys and values [T, kv_heads, head_dim] into the pool."""
         self._flat_keys.index_copy_(0, slots, keys.flatten(1))
         self._flat_values.index_copy_(0, slots, values.flatten(1))
@@ -250,12 +252,12 @@ class SdpaKV:
         """`attend` by a plan that is on the layer's device."""
         heads, dim = queries.shape[1:]
         shared = heads // self.kv_heads
-        self.store(plan.slots, keys, values)
+        self.store_kv(plan.slots, keys, values)
         parts: list[torch.Tensor] = []
         for batch in plan.decode:
             # With one token a sequence, the heads that share K/V are the queries of one head.
             q = queries[batch.first : batch.end].reshape(-1, self.kv_heads, shared, dim)
-            k, v = self._gather(batch.blocks)
+            k, v = self._gather_blocks(batch.blocks)
             attended = scaled_dot_product_attention(q, k, v, attn_mask=batch.mask, scale=scale)
             parts.append(attended.reshape(-1, heads, dim))
         for part in plan.prefill:
@@ -263,7 +265,7 @@ class SdpaKV:
             if part.blocks is None:
                 k, v = (new[chunk].transpose(0, 1)[None] for new in (keys, values))
             else:
-                k, v = self._gather(part.blocks[None])
+                k, v = self._gather_blocks(part.blocks[None])
             parts.append(_attend_chunk(queries[chunk], k, v, part.mask, scale))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -276,7 +278,7 @@ class SdpaKV:
         self.keys.zero_()
         self.values.zero_()
 
-    def _gather(self, blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _gather_blocks(self, blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Block ids [B, n] to keys and values [B, kv_heads, n * block_size, d]."""
         shape = (blocks.shape[0], -1, self.kv_heads, self.keys.shape[2] // self.kv_heads)
         flat = blocks.flatten()
@@ -314,8 +316,8 @@ def _attend_chunk(
         return mixed.view(kv_heads, count, shared, dim).transpose(0, 1).reshape(count, heads, dim)
     attended = scaled_dot_product_attention(
         queries.transpose(0, 1)[None],
-        _spread(keys, shared),
-        _spread(values, shared),
+        _repeat_heads(keys, shared),
+        _repeat_heads(values, shared),
         attn_mask=mask,
         is_causal=mask is None,
         scale=scale,
@@ -323,7 +325,7 @@ def _attend_chunk(
     return attended[0].transpose(0, 1)
 
 
-def _spread(heads: torch.Tensor, times: int) -> torch.Tensor:
+def _repeat_heads(heads: torch.Tensor, times: int) -> torch.Tensor:
     """Each K/V head `times` times, side by side: [1, kv_heads, n, d] to [1, heads, n, d].
 
     A view where there is one K/V head (270M, 1B).
@@ -331,7 +333,7 @@ def _spread(heads: torch.Tensor, times: int) -> torch.Tensor:
     return heads[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)
 
 
-def _additive(mask: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _additive_mask(mask: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """0 where `mask` is true, else minus infinity: made once a step instead of in every layer."""
     zeros = torch.zeros(mask.shape, dtype=dtype)
     return zeros.masked_fill_(~mask, float("-inf")).to(device)

@@ -42,7 +42,7 @@ _BLOCK_SIZES = (16, 256)
 _RTOL, _ATOL = 0.05, 0.02  # between the kernel and the portable attention
 
 
-def propose(query: BackendQuery) -> BackendChoice:
+def propose_varlen(query: BackendQuery) -> BackendChoice:
     """Serve where the kernel runs and agrees with the portable attention."""
     if query.dtype == torch.float32:
         raise BackendRejected(
@@ -168,7 +168,7 @@ class VarlenKV(SdpaKV):
             return self.attend_plan(plan.on_device(queries.device, queries.dtype), queries, keys,
                                     values, scale)  # fmt: skip
         plan = plan.on_device(queries.device)
-        self.store(plan.slots, keys, values)
+        self.store_kv(plan.slots, keys, values)
         shape = (*self.keys.shape[:2], self.kv_heads, queries.shape[2])
         return attend_varlen(queries, self.keys.view(shape), self.values.view(shape), plan, scale)
 

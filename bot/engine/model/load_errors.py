@@ -20,20 +20,20 @@ from bot.engine.api import ModelLoadError
 
 
 @contextmanager
-def explained(model: str, source: str, token: str | None) -> Iterator[None]:
+def explain_errors(model: str, source: str, token: str | None) -> Iterator[None]:
     """Turn any exception of loading into a ModelLoadError. Its text is one line with the fix."""
     try:
         yield
     except ModelLoadError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise no_memory(model, first_line(error)) from error
+        raise out_of_memory_error(model, first_line(error)) from error
     except Exception as error:
-        raise _explain(model, source, token, error) from error
+        raise _explain_error(model, source, token, error) from error
 
 
-def _explain(model: str, source: str, token: str | None, error: Exception) -> ModelLoadError:
-    chain = _chain(error)
+def _explain_error(model: str, source: str, token: str | None, error: Exception) -> ModelLoadError:
+    chain = _error_chain(error)
     setting = f"PARLEY_MODEL={model}"
     if any(isinstance(e, GatedRepoError) for e in chain) or "gated repo" in str(error).lower():
         cause = "HF_TOKEN's account hasn't accepted them" if token else "HF_TOKEN is not set"
@@ -57,7 +57,7 @@ def _explain(model: str, source: str, token: str | None, error: Exception) -> Mo
             "internet, use a local folder, or set PARLEY_MODEL=demo"
         )
     if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
-        return no_memory(model, "memory ran out while loading")
+        return out_of_memory_error(model, "memory ran out while loading")
     if isinstance(error, OSError) and Path(source).is_dir():
         return ModelLoadError(
             f"{setting}: a file in {source} is missing or unreadable ({first_line(error)}): copy "
@@ -66,7 +66,7 @@ def _explain(model: str, source: str, token: str | None, error: Exception) -> Mo
     return ModelLoadError(f"{setting} can't be loaded: {first_line(error)}")
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def _error_chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -79,7 +79,7 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:300]
 
 
-def no_memory(model: str, reason: str) -> ModelLoadError:
+def out_of_memory_error(model: str, reason: str) -> ModelLoadError:
     """The error for a model that is too big."""
     return ModelLoadError(
         f"PARLEY_MODEL={model} doesn't fit in memory ({reason}): use a smaller model, "

@@ -1,4 +1,4 @@
-"""From a setting to a model in memory, with errors that name the setting and the fix."""
+"""Loads the model that the settings name; errors name the setting and the fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, Generati
 from bot.engine.api import EngineInfo, ModelLoadError
 from bot.engine.attention.base import BackendChoice
 from bot.engine.attention.registry import choose_backend, log_choice
-from bot.engine.model.load_errors import explained, first_line, no_memory
+from bot.engine.model.load_errors import explain_errors, first_line, out_of_memory_error
 from bot.engine.model.quantize import cuda_quantization
 from bot.engine.text.pan_and_scan import CropRule, PanAndScan
 from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
@@ -28,40 +28,39 @@ from bot.engine.text.tokenizer import ChatTokenizer, ImageTokens
 Progress = Callable[[str], None]
 _FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-# Checkpoints that see keep the text model under a prefix; two layouts are in use on the Hub.
+# Checkpoints with a vision tower keep the text model under a prefix; the Hub has two layouts.
 _TEXT_ONLY_KEYS = {r"^(language_model\.model|model\.language_model)\.": "model."}
 
 
 @dataclass(frozen=True, slots=True)
 class LocalEngineConfig:
-    """Everything `LocalEngine` needs; defaults suit one machine."""
+    """The settings of a `LocalEngine`."""
 
-    model: str  # a Hub id or a folder; also the name shown
+    model: str  # a Hub id or a folder; also the name that people see
     locate: Callable[[], str | Path] | None = None
-    """Called on the engine's thread; gives the folder or Hub id to load instead of `model`."""
+    """Called on the engine's thread; returns the folder or Hub id to load instead of `model`."""
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     device_map: str | None = None  # accelerate's: auto, balanced, ... over several devices
     dtype: str = "auto"  # auto, bfloat16, float16, float32
-    quantize: str = "none"  # int8, none; auto: int8 on a CPU that is quick at it
+    quantize: str = "none"  # none, int8; auto: int8 on a CPU that has fast kernels for it
     text_only: bool = False
     allow_pretrained: bool = False
     hf_token: str | None = None
     max_context: int = 8192  # tokens, prompt and reply
     max_batch: int = 64  # sequences in one forward pass
     max_step_tokens: int = 512  # tokens in one forward pass
-    max_queue: int = 256  # requests that may wait beyond a full batch
-    kv_memory_mib: int = 0  # 0: chosen by the device
+    max_queue: int = 256  # requests that may wait while the batch is full
+    kv_memory_mib: int = 0  # 0: depends on the device
     image_cache_mib: int = 256
     pan_and_scan: PanAndScan = "off"
     block_size: int = 16
     prefix_cache: bool = True
-    step_timeout_s: float = 300.0  # a step that takes longer hangs; 0: never
+    step_timeout_s: float = 300.0  # a step that takes longer counts as hung; 0: no limit
     threads: int = 0  # 0: PyTorch's choice
-    ignore_eos: bool = False  # for benchmarks: every reply has its full length
+    ignore_eos: bool = False  # for benchmarks: every reply gets its full length
     progress: Progress | None = None
 
-    def say(self, line: str) -> None:
-        """Report progress."""
+    def report_progress(self, line: str) -> None:
         if self.progress is not None:
             self.progress(line)
 
@@ -83,14 +82,13 @@ class LoadedModel:
     choice: BackendChoice
     weights: str  # the format of the linear layers' weights: "int8", "bfloat16", ...
 
-    def info(self, max_context: int) -> EngineInfo:
-        """What the engine tells about itself."""
-        images = self.tokenizer.image_tokens
+    def engine_info(self, max_context: int) -> EngineInfo:
+        image_tokens = self.tokenizer.image_tokens
         return EngineInfo(
             model=self.name,
-            sees_images=images is not None,
+            sees_images=image_tokens is not None,
             max_context=max_context,
-            image_tokens=images.num_soft_tokens if images else 0,
+            image_tokens=image_tokens.num_soft_tokens if image_tokens else 0,
             device=str(self.device),
             dtype=self.weights,
             backend=self.choice.name,
@@ -104,54 +102,51 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
     Raises:
         ModelLoadError: one line that names the setting and the fix.
     """
-    source = _locate(config)
+    source = _find_source(config)
     device = find_device(config)
-    with _quiet(), explained(config.model, source, config.hf_token):
+    with _quiet_transformers(), explain_errors(config.model, source, config.hf_token):
         hub = {"token": config.hf_token}
         settings = AutoConfig.from_pretrained(source, **hub)
         _check_family(config, settings)
         sees = settings.model_type == "gemma3" and not config.text_only
         text = settings.get_text_config()
-        choice = choose_for(config, text, device)
+        choice = choose_engine_backend(config, text, device)
         log_choice(choice)
         dtype = choice.load_dtype
         raw_tokenizer = AutoTokenizer.from_pretrained(source, **hub)
         _check_instructed(config, source, raw_tokenizer)
         _check_memory(config, settings, sees, device, dtype)
         if not Path(source).is_dir():
-            config.say(f"downloading {source}")
+            config.report_progress(f"downloading {source}")
             source = snapshot_download(
-                source, token=config.hf_token, allow_patterns=_FILES, tqdm_class=_bar(config)
+                source,
+                token=config.hf_token,
+                allow_patterns=_FILES,
+                tqdm_class=_progress_bar(config),
             )
         quantizer = cuda_quantization(config.quantize) if device.type == "cuda" else None
         weights = choice.weights if quantizer is None else "int8"
-        config.say(f"loading {config.model} ({weights}, {device}, {choice.name} backend)")
+        config.report_progress(
+            f"loading {config.model} ({weights}, {device}, {choice.name} backend)"
+        )
         model = _load_weights(config, source, settings, sees, device, dtype, quantizer)
         if sees and device.type == "cpu" and config.dtype == "auto":
-            # The backend may have asked for a dtype that the vision tower is slow in.
-            model.model.vision_tower.to(quickest_on_cpu())
-            model.model.multi_modal_projector.to(quickest_on_cpu())
-        stop_ids = _stop_ids(source, settings)
+            # The backend may load a dtype in which the vision tower is slow.
+            model.model.vision_tower.to(fastest_cpu_dtype())
+            model.model.multi_modal_projector.to(fastest_cpu_dtype())
+        stop_ids = _load_stop_ids(source, settings)
         processor = AutoImageProcessor.from_pretrained(source) if sees else None
-    text_model = model.model.language_model if sees else model.model
-    images = None
-    if sees:
-        images = ImageTokens(
-            start_id=settings.boi_token_index,
-            end_id=settings.eoi_token_index,
-            soft_id=settings.image_token_index,
-            num_soft_tokens=settings.mm_tokens_per_image,
-        )
-    crops = CropRule.from_processor(config.pan_and_scan, processor) if sees else CropRule("off")
-    tokenizer = ChatTokenizer(raw_tokenizer, images, text.vocab_size, crops)
-    ends = {tokenizer.end_of_turn} | ({tokenizer.eos} if tokenizer.eos is not None else set())
+    tokenizer = _build_tokenizer(config, settings, raw_tokenizer, processor)
+    stop_ids.add(tokenizer.end_of_turn)
+    if tokenizer.eos is not None:
+        stop_ids.add(tokenizer.eos)
     return LoadedModel(
         model=model,
-        text_model=text_model,
+        text_model=model.model.language_model if sees else model.model,
         head=model.lm_head,
         tokenizer=tokenizer,
         image_processor=processor,
-        stop_ids=frozenset(stop_ids | ends),
+        stop_ids=frozenset(stop_ids),
         device=device,
         dtype=dtype,
         max_positions=text.max_position_embeddings,
@@ -161,7 +156,24 @@ def load_model(config: LocalEngineConfig) -> LoadedModel:
     )
 
 
-def _locate(config: LocalEngineConfig) -> str:
+def _build_tokenizer(
+    config: LocalEngineConfig, settings: Any, raw_tokenizer: Any, processor: Any | None
+) -> ChatTokenizer:
+    """`processor`: the image processor of a model that sees; else None."""
+    vocab_size = settings.get_text_config().vocab_size
+    if processor is None:
+        return ChatTokenizer(raw_tokenizer, None, vocab_size, CropRule("off"))
+    image_tokens = ImageTokens(
+        start_id=settings.boi_token_index,
+        end_id=settings.eoi_token_index,
+        soft_id=settings.image_token_index,
+        num_soft_tokens=settings.mm_tokens_per_image,
+    )
+    crops = CropRule.from_processor(config.pan_and_scan, processor)
+    return ChatTokenizer(raw_tokenizer, image_tokens, vocab_size, crops)
+
+
+def _find_source(config: LocalEngineConfig) -> str:
     """The folder or Hub id to load from."""
     if config.locate is not None:
         try:
@@ -184,7 +196,7 @@ def _locate(config: LocalEngineConfig) -> str:
 
 
 def find_device(config: LocalEngineConfig) -> torch.device:
-    """The device that PARLEY_DEVICE names. Raises ModelLoadError if there is none such."""
+    """The device that PARLEY_DEVICE names. Raises ModelLoadError if there is no such device."""
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -201,7 +213,9 @@ def find_device(config: LocalEngineConfig) -> torch.device:
     return device
 
 
-def choose_for(config: LocalEngineConfig, text_config: Any, device: torch.device) -> BackendChoice:
+def choose_engine_backend(
+    config: LocalEngineConfig, text_config: Any, device: torch.device
+) -> BackendChoice:
     """Choose the backend for a text model's configuration; loads nothing.
 
     Raises:
@@ -227,12 +241,12 @@ def _compute_dtype(config: LocalEngineConfig, device: torch.device) -> torch.dty
         return _DTYPES[config.dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return quickest_on_cpu()
+    return fastest_cpu_dtype()
 
 
 @lru_cache(maxsize=1)
-def quickest_on_cpu() -> torch.dtype:
-    """Time two types on the CPU: without AVX512-BF16 or AMX, bfloat16 is emulated and slow."""
+def fastest_cpu_dtype() -> torch.dtype:
+    """Time two dtypes: without AVX512-BF16 or AMX, a CPU emulates bfloat16 and is slow at it."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         rows, weight = torch.zeros(16, 1024, dtype=dtype), torch.zeros(4096, 1024, dtype=dtype)
@@ -255,21 +269,23 @@ def _check_family(config: LocalEngineConfig, settings: Any) -> None:
 
 
 def _check_instructed(config: LocalEngineConfig, source: str, tokenizer: Any) -> None:
-    """A pre-trained checkpoint knows no turns: it would echo the question in a loop."""
-    named_pt = source.rstrip("/").endswith("-pt")
-    if config.allow_pretrained or not (named_pt or not getattr(tokenizer, "chat_template", None)):
+    """Refuse a pretrained checkpoint: it knows no turns and would repeat the question."""
+    is_named_pretrained = source.rstrip("/").endswith("-pt")
+    if config.allow_pretrained or not (
+        is_named_pretrained or not getattr(tokenizer, "chat_template", None)
+    ):
         return
-    better = (config.model.removesuffix("-pt")) + "-it"
+    instructed = config.model.removesuffix("-pt") + "-it"
     raise ModelLoadError(
         f"PARLEY_MODEL={config.model} is a pretrained checkpoint, not tuned for chat: use the "
-        f"instruction-tuned {better} (or set PARLEY_ALLOW_PRETRAINED=true to run it anyway)"
+        f"instruction-tuned {instructed} (or set PARLEY_ALLOW_PRETRAINED=true to run it anyway)"
     )
 
 
 def _check_memory(
     config: LocalEngineConfig, settings: Any, sees: bool, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Refuse before a download of gigabytes what can't be loaded after it."""
+    """Refuse a model that won't fit, before gigabytes are downloaded."""
     if config.device_map is not None:
         return
     with torch.device("meta"):
@@ -280,7 +296,7 @@ def _check_memory(
     else:
         free = psutil.virtual_memory().available
     if needed > free:
-        raise no_memory(
+        raise out_of_memory_error(
             config.model, f"it needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB is free"
         )
 
@@ -319,21 +335,21 @@ def _load_weights(
     return model.eval().requires_grad_(False)
 
 
-def _stop_ids(folder: str, settings: Any) -> set[int]:
-    """Where the checkpoint says that generation ends; the tokenizer's own ends come on top."""
-    found: set[int] = set()
+def _load_stop_ids(folder: str, settings: Any) -> set[int]:
+    """The tokens at which the checkpoint says that generation ends."""
+    stop_ids: set[int] = set()
     sources = [settings, settings.get_text_config()]
     if (Path(folder) / "generation_config.json").is_file():
         sources.append(GenerationConfig.from_pretrained(folder))
     for source in sources:
         ids = getattr(source, "eos_token_id", None)
-        found |= {ids} if isinstance(ids, int) else set(ids or ())
-    return found
+        stop_ids |= {ids} if isinstance(ids, int) else set(ids or ())
+    return stop_ids
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and tables of transformers on stderr: progress goes through the callback."""
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' bars and tables off stderr: progress goes through the callback."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -346,30 +362,30 @@ def _quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _bar(config: LocalEngineConfig) -> type[Any]:
+def _progress_bar(config: LocalEngineConfig) -> type[Any]:
     """A tqdm class that reports through the callback, at most every two seconds."""
 
     class Bar(tqdm):  # type: ignore[type-arg, misc, unused-ignore]
-        _said = 0.0
+        _reported_at = 0.0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": False, "file": _Nowhere()})
+            super().__init__(*args, **{**kwargs, "disable": False, "file": _NullFile()})
 
         def update(self, n: float | None = 1) -> bool | None:
             done: bool | None = super().update(n)
             now = time.monotonic()
-            if self.total and self.unit == "B" and now - Bar._said > 2:
-                Bar._said = now
+            if self.total and self.unit == "B" and now - Bar._reported_at > 2:
+                Bar._reported_at = now
                 share = 100 * self.n / self.total
-                config.say(f"downloading: {share:.0f} % of {self.total / 1e9:.1f} GB")
+                config.report_progress(f"downloading: {share:.0f} % of {self.total / 1e9:.1f} GB")
             return done
 
     return Bar
 
 
-class _Nowhere:
-    """A file that swallows what a bar draws."""
+class _NullFile:
+    """A file that discards what a bar draws."""
 
     def write(self, _: str) -> int:
         return 0

@@ -105,7 +105,7 @@ async def test_replies_together_are_generates_alone(engine: LocalEngine) -> None
             }
         want = model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=None)
         assert list(said(got)[1]) == want[0, len(prompt.ids) :].tolist()
-    assert engine._running.vision.passes == 2
+    assert engine._running.vision.num_encoded == 2
 
 
 async def test_a_backend_is_one_file_and_one_registration(seeing_folder: Path) -> None:
@@ -277,7 +277,7 @@ async def test_out_of_memory_shrinks_the_batch_and_nobody_notices(
     worker = engine._running.worker
     asked = [f"{i} " + "the user " * 12 for i in range(6)]
     good = [said(await items(engine, text))[1] for text in asked]
-    worker.runner.reset()
+    worker.runner.reset_pools()
     forward, refused = worker.runner.forward, []
 
     def small(chunks: Any, features: Any) -> Any:
@@ -392,7 +392,7 @@ async def test_int8_replies_are_the_same_alone_and_in_a_crowd(tmp_path: Path) ->
         assert engine.info.dtype == "int8"
         asked = [("hello",), ("the user " * 9,), (next(iter(PICTURES.values())), "what?")]
         alone = [said(await items(engine, *parts))[1] for parts in asked]
-        engine._running.worker.runner.reset()
+        engine._running.worker.runner.reset_pools()
         together = await asyncio.gather(*(items(engine, *parts) for parts in asked))
         assert [said(one)[1] for one in together] == alone
         await settled(engine)
@@ -407,7 +407,7 @@ async def test_nan_fails_only_its_own_and_does_not_spread(
     runner = engine._running.worker.runner
     good = said(await items(engine, "good"))[1]
     if where == "hidden":
-        inputs = runner._inputs
+        inputs = runner._prepare_inputs
 
         def spoiled(chunks: Any, features: Any) -> Any:
             embeds, positions = inputs(chunks, features)
@@ -418,7 +418,7 @@ async def test_nan_fails_only_its_own_and_does_not_spread(
                 at += chunk.num_tokens
             return embeds, positions
 
-        monkeypatch.setattr(runner, "_inputs", spoiled)
+        monkeypatch.setattr(runner, "_prepare_inputs", spoiled)
     else:
         forward = runner.forward
 
@@ -450,7 +450,7 @@ async def test_nobody_goes_on_from_where_a_reply_failed(
     """Its last block was zeroed: whoever begins with the same tokens computes them anew."""
     runner = engine._running.worker.runner
     ids = said(await items(engine, "good and bad"))[1]
-    runner.reset()
+    runner.reset_pools()
     forward = runner.forward
 
     @torch.inference_mode()
@@ -477,7 +477,7 @@ async def test_nobody_goes_on_from_where_a_reply_failed(
 
     after = await answer()
     await settled(engine)
-    runner.reset()
+    runner.reset_pools()
     assert after == await answer()
 
 
@@ -510,15 +510,15 @@ async def test_a_failing_tower_fails_only_that_picture(
 ) -> None:
     vision = engine._running.vision
     one, two = list(PICTURES.values())[:2]
-    bad = vision.pixels(one)
-    compute = vision.compute
+    bad = vision.preprocess_image(one)
+    compute = vision.run_tower
 
     def failing(pixels: dict[str, torch.Tensor]) -> Any:
         if any(torch.equal(values, bad) for values in pixels.values()):
             raise RuntimeError("tower says no")
         return compute(pixels)
 
-    monkeypatch.setattr(vision, "compute", failing)
+    monkeypatch.setattr(vision, "run_tower", failing)
     results = await asyncio.gather(
         items(engine, "hello"), items(engine, one), items(engine, two), return_exceptions=True
     )

@@ -155,7 +155,7 @@ def test_next_turn_prefills_only_what_is_new(seeing: Rig, kernel: str) -> None:
     seeing.build(size=4, blocks=400, running=4, step=64, kernel=kernel)
     one = Ask(first, new=20)
     seeing.run([one])
-    passes = seeing.vision.passes
+    num_encoded = seeing.vision.num_encoded
     two = Ask([*first, Message("assistant", (Text("", tuple(one.reply)),)), user("and?")], new=12)
     seeing.run([two])
     assert two.sequence is not None
@@ -163,7 +163,7 @@ def test_next_turn_prefills_only_what_is_new(seeing: Rig, kernel: str) -> None:
         two.sequence.num_cached_tokens
         >= len(one.prompt.ids) + len(one.reply) - 1 - seeing.blocks.block_size
     )
-    assert seeing.vision.passes == passes
+    assert seeing.vision.num_encoded == num_encoded
     seeing.check([one, two])
 
 

@@ -20,7 +20,7 @@ from bot.engine.attention.base import BackendChoice, BackendQuery
 from bot.engine.attention.registry import register_backend, unregister_backend
 from bot.engine.batcher import LocalEngine
 from bot.engine.cuda import varlen_attention
-from bot.engine.overlap import Flight
+from bot.engine.overlap import PendingStep
 from tests.integration.engine.test_batcher import config, items, said, settled, user
 from tests.support import models
 from tests.support.engine import backend_choice, emulated_varlen_attn, rerun
@@ -50,23 +50,23 @@ def propose_varlen(query: BackendQuery) -> BackendChoice:
 
 
 @pytest.fixture
-def flights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Flight, Flight | None]]:
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PendingStep, PendingStep | None]]:
     """All steps begun, with the one under way at that time."""
-    begun: list[tuple[Flight, Flight | None]] = []
-    take_off = overlap.take_off
+    begun: list[tuple[PendingStep, PendingStep | None]] = []
+    launch_step = overlap.launch_step
 
-    def noted(runner: Any, chunks: Any, samplers: Any, before: Flight | None = None) -> Any:
-        flight = take_off(runner, chunks, samplers, before)
+    def noted(runner: Any, chunks: Any, samplers: Any, before: PendingStep | None = None) -> Any:
+        flight = launch_step(runner, chunks, samplers, before)
         if flight is not None:
             begun.append((flight, before))
         return flight
 
-    monkeypatch.setattr(overlap, "take_off", noted)
+    monkeypatch.setattr(overlap, "launch_step", noted)
     return begun
 
 
-def record(engine: LocalEngine, most: int = 8) -> None:
-    engine._running.worker.runner.record(rerun, longest=512, most=most)
+def record(engine: LocalEngine, max_batch: int = 8) -> None:
+    engine._running.worker.runner.record_graphs(rerun, max_context=512, max_batch=max_batch)
 
 
 def asks(seed: int) -> list[tuple[str, SamplingParams]]:
@@ -84,7 +84,7 @@ def asks(seed: int) -> list[tuple[str, SamplingParams]]:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_replies_are_the_same(
-    engine: LocalEngine, flights: list[tuple[Flight, Flight | None]], seed: int
+    engine: LocalEngine, launches: list[tuple[PendingStep, PendingStep | None]], seed: int
 ) -> None:
     wanted = [said(await items(engine, text, sampling=params)) for text, params in asks(seed)]
     record(engine)
@@ -98,29 +98,29 @@ async def test_replies_are_the_same(
     for one, other in zip(found, wanted, strict=True):
         assert one[:2] == other[:2]
         assert one[2].reason == other[2].reason
-    assert sum(before is not None for _, before in flights) > 4
+    assert sum(before is not None for _, before in launches) > 4
     await settled(engine)
 
 
 async def test_a_prompt_read_token_by_token_gives_nothing_before_its_end(
-    engine: LocalEngine, flights: list[tuple[Flight, Flight | None]]
+    engine: LocalEngine, launches: list[tuple[PendingStep, PendingStep | None]]
 ) -> None:
     """A chunk of one token looks like a decode step, and is none."""
     short = SamplingParams(temperature=0, max_new_tokens=12)
     wanted = [said(await items(engine, saying, sampling=short))[1] for saying in SAYINGS[:3]]
     record(engine)
     worker = engine._running.worker
-    worker.runner.reset()
+    worker.runner.reset_pools()
     worker.scheduler.prefill_limit = lambda _decoding, _usual: 1
     found = [said(await items(engine, saying, sampling=short))[1] for saying in SAYINGS[:3]]
     assert found == wanted
-    assert flights
+    assert launches
     await settled(engine)
 
 
 async def test_who_ended_has_no_part_in_what_was_begun(
     engine: LocalEngine,
-    flights: list[tuple[Flight, Flight | None]],
+    launches: list[tuple[PendingStep, PendingStep | None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A reply that stops by itself is in one step too many, and nobody is hurt by it."""
@@ -135,14 +135,14 @@ async def test_who_ended_has_no_part_in_what_was_begun(
     assert said(one)[1] == ids[: ids.index(end)]
     assert said(one)[2].reason == "stop"
     assert said(two)[1] == (others[: others.index(end)] if end in others else others)
-    sizes = [len(flight.chunks) for flight, _ in flights]
+    sizes = [len(flight.chunks) for flight, _ in launches]
     assert 2 in sizes
     assert 1 in sizes
     await settled(engine)
 
 
 async def test_cancelled_at_any_moment(
-    engine: LocalEngine, flights: list[tuple[Flight, Flight | None]]
+    engine: LocalEngine, launches: list[tuple[PendingStep, PendingStep | None]]
 ) -> None:
     long = SamplingParams(temperature=0, max_new_tokens=60)
     wanted = said(await items(engine, "hello", sampling=long))[1]
@@ -161,18 +161,18 @@ async def test_cancelled_at_any_moment(
         rest = (some(text, dice.randint(1, 12)) for text in SAYINGS[1:])
         stays, *_ = await asyncio.gather(items(engine, "hello", sampling=long), *rest)
         assert said(stays)[1] == wanted
-    assert flights
+    assert launches
     await settled(engine)
 
 
 async def test_nan_fails_its_own_only(
-    engine: LocalEngine, flights: list[tuple[Flight, Flight | None]]
+    engine: LocalEngine, launches: list[tuple[PendingStep, PendingStep | None]]
 ) -> None:
     long = SamplingParams(temperature=0, max_new_tokens=30)
     wanted = said(await items(engine, "hello", sampling=long))[1]
     record(engine)
     runner = engine._running.worker.runner
-    compute = runner.graphs._body
+    compute = runner.graphs._decode_step
 
     where = len(engine._running.tokenizer.build_prompt([user("us us us")]).ids) + 9
 
@@ -181,7 +181,7 @@ async def test_nan_fails_its_own_only(
         hidden[positions == where] = float("nan")
         return hidden, logits
 
-    runner.graphs._body = spoiled
+    runner.graphs._decode_step = spoiled
     runner.graphs._recordings.clear()
     results = await asyncio.gather(
         items(engine, "hello", sampling=SamplingParams(temperature=0, max_new_tokens=5)),
@@ -190,10 +190,10 @@ async def test_nan_fails_its_own_only(
     )
     assert said(results[0])[1] == wanted[:5]
     assert isinstance(results[1], GenerationFailed)
-    runner.graphs._body = compute
+    runner.graphs._decode_step = compute
     runner.graphs._recordings.clear()
     assert said(await items(engine, "hello", sampling=long))[1] == wanted
-    assert flights
+    assert launches
     await settled(engine)
 
 
@@ -204,13 +204,13 @@ async def test_a_step_that_can_not_be_begun_is_done_as_others_are(
     wanted = said(await items(engine, "hello", sampling=long))[1]
     record(engine)
     runner = engine._running.worker.runner
-    launch, calls = runner.launch, iter(range(1000))
+    launch, calls = runner.launch_decode, iter(range(1000))
 
     def sometimes(*arguments: Any) -> Any:
         if next(calls) % 3 == 1:
             raise RuntimeError("no")
         return launch(*arguments)
 
-    monkeypatch.setattr(runner, "launch", sometimes)
+    monkeypatch.setattr(runner, "launch_decode", sometimes)
     assert said(await items(engine, "hello", sampling=long))[1] == wanted
     await settled(engine)

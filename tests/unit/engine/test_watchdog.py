@@ -7,16 +7,15 @@ import time
 
 import pytest
 
-from bot.engine.attention.base import StaleStep, Step
 from bot.engine.watchdog import Abandoned, Guard, Watchdog
 
 
 def test_nobody_is_given_up_outside_or_early() -> None:
     guard = Guard()
-    assert not guard.give_up(0)
+    assert not guard.abandon_after(0)
     with guard:
-        assert not guard.give_up(60)
-    assert not guard.give_up(0)
+        assert not guard.abandon_after(60)
+    assert not guard.abandon_after(0)
 
 
 @pytest.mark.parametrize("error", [None, ValueError("late")])
@@ -25,7 +24,7 @@ def test_who_was_given_up_is_told_when_the_model_returns(error: Exception | None
 
     def hang() -> None:
         with guard:
-            assert guard.give_up(0)
+            assert guard.abandon_after(0)
             if error is not None:
                 raise error
 
@@ -43,12 +42,3 @@ def test_checks_come_until_it_is_stopped() -> None:
     seen.clear()
     time.sleep(0.1)
     assert not seen.is_set()
-
-
-def test_another_threads_step_is_not_touched() -> None:
-    step = Step()
-    mine = threading.Thread(target=step.begin, args=([],))
-    mine.start()
-    mine.join()
-    with pytest.raises(StaleStep):
-        step.plan(0)

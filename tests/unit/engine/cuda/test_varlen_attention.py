@@ -22,13 +22,13 @@ def query(**changes: Any) -> BackendQuery:
 
 def rejection(**changes: Any) -> str:
     with pytest.raises(BackendRejected) as caught:
-        varlen_attention.propose(query(**changes))
+        varlen_attention.propose_varlen(query(**changes))
     return str(caught.value)
 
 
 def test_the_smallest_blocks_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(varlen_attention, "varlen_attn", emulated_varlen_attn)
-    assert varlen_attention.propose(query()).attention.block_size == 16
+    assert varlen_attention.propose_varlen(query()).attention.block_size == 16
 
     def flash_2(q: Any, keys: Any, *rest: Any, **options: Any) -> Any:
         if keys.shape[1] % 256:
@@ -36,7 +36,7 @@ def test_the_smallest_blocks_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
         return emulated_varlen_attn(q, keys, *rest, **options)
 
     monkeypatch.setattr(varlen_attention, "varlen_attn", flash_2)
-    choice = varlen_attention.propose(query())
+    choice = varlen_attention.propose_varlen(query())
     assert choice.attention.block_size == 256
     assert choice.records_graphs
 
@@ -73,13 +73,13 @@ def test_no_kernel_in_this_pytorch_or_on_this_device(monkeypatch: pytest.MonkeyP
 def test_float32_is_expected_to_be_slower_only_where_it_was_asked_for() -> None:
     for is_set in (True, False):
         with pytest.raises(BackendRejected) as caught:
-            varlen_attention.propose(query(dtype=torch.float32, dtype_is_set=is_set))
+            varlen_attention.propose_varlen(query(dtype=torch.float32, dtype_is_set=is_set))
         assert caught.value.is_expected == is_set
 
 
 def test_layers_on_several_devices_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(varlen_attention, "varlen_attn", emulated_varlen_attn)
-    choice = varlen_attention.propose(query(spread=True))
+    choice = varlen_attention.propose_varlen(query(spread=True))
     assert not choice.records_graphs
     (slower,) = choice.slower_than_expected
     assert "several devices" in slower.reason

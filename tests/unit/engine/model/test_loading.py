@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import shutil
@@ -17,13 +16,8 @@ from huggingface_hub import errors
 from bot.engine.api import ModelLoadError
 from bot.engine.cpu import backends, int8_linear
 from bot.engine.model import loading
-from bot.engine.model.kv_memory import build_blocks
-from bot.engine.model.load_errors import explained
 from bot.engine.model.loading import LocalEngineConfig, load_model
 from tests.support import models
-
-# The Hub's client library has changed its HTTP library before: use whichever it uses now.
-httpx: Any = importlib.import_module(errors.HTTPError.__module__.split(".")[0])  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +111,7 @@ def test_a_slower_backend_than_expected_is_a_warning_and_in_the_info(
     monkeypatch.setattr(int8_linear, "works", lambda: False)
     with caplog.at_level(logging.WARNING, "bot.engine"):
         loaded = load_model(config(blind, quantize="int8"))
-    info = loaded.info(512)
+    info = loaded.engine_info(512)
     assert (info.backend, info.dtype) == ("sdpa", "float32")
     assert info.rejected_backends[0] == "int16: numba is not installed"
     said = [record.getMessage() for record in caplog.records]
@@ -184,78 +178,9 @@ def test_not_enough_memory(blind: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "doesn't fit in memory (it needs" in line(config(blind))
 
 
-def response(status: int) -> Any:
-    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/x"))
-
-
-def fail(error: Exception, token: str | None, wrapped: bool) -> None:
-    with explained("g/m", "g/m", token):
-        if wrapped and not isinstance(error, MemoryError | RuntimeError | ValueError):
-            raise OSError("several\nlines of advice") from error
-        raise error
-
-
-@pytest.mark.parametrize(
-    ("error", "token", "says"),
-    [
-        (errors.GatedRepoError("gated", response=response(401)), None, "HF_TOKEN is not set"),
-        (errors.GatedRepoError("gated", response=response(403)), "hf_x", "hasn't accepted"),
-        (
-            errors.GatedRepoError("gated", response=response(403)),
-            "hf_x",
-            "https://huggingface.co/g/m",
-        ),
-        (
-            errors.RepositoryNotFoundError("no", response=response(404)),
-            None,
-            "neither a folder nor a model",
-        ),
-        (errors.HFValidationError("bad name"), None, "neither a folder nor a model"),
-        (errors.LocalEntryNotFoundError("offline"), None, "can't be reached"),
-        (errors.OfflineModeIsEnabled("offline"), None, "can't be reached"),
-        (httpx.ConnectError("no route"), None, "can't be reached"),
-        (MemoryError(), None, "doesn't fit"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), None, "doesn't fit"),
-        (torch.OutOfMemoryError("CUDA out of memory"), None, "doesn't fit"),
-        (ValueError("odd\nsecond line"), None, "can't be loaded: odd"),
-    ],
-)
-def test_what_the_hub_says(error: Exception, token: str | None, says: str) -> None:
-    """Also when transformers has wrapped it in an OSError of its own."""
-    for wrapped in (False, True):
-        with pytest.raises(ModelLoadError) as caught:
-            fail(error, token, wrapped)
-        text = str(caught.value)
-        assert says in text
-        assert "\n" not in text
-        assert "PARLEY_MODEL=g/m" in text
-
-
 def test_hub_model_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise OSError("We couldn't connect") from errors.LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr(loading.AutoConfig, "from_pretrained", refuse)
     assert "PARLEY_MODEL=demo" in line(config("google/gemma-3-4b-it"))
-
-
-def test_memory_buys_blocks(blind: Path) -> None:
-    loaded = load_model(config(blind))
-    blocks, context = build_blocks(config(blind, kv_memory_mib=8, max_context=1024), loaded)
-    assert context == 1024
-    full, sliding = blocks.groups
-    width = 2 * 16 * 4  # keys and values, one head of 16, float32
-    size = (full.pool.num_blocks * 2 + sliding.pool.num_blocks * 4) * 16 * width
-    assert 7.5 * 2**20 < size <= 8 * 2**20
-    assert sliding.pool.num_blocks < full.pool.num_blocks
-
-
-def test_context_is_cut_to_what_memory_holds(blind: Path) -> None:
-    told: list[str] = []
-    loaded = load_model(config(blind))
-    wanted = config(blind, kv_memory_mib=1, max_context=2048, max_step_tokens=64,
-                    progress=told.append, block_size=4)  # fmt: skip
-    _, context = build_blocks(wanted, loaded)
-    assert context <= 2048
-    tiny = config(blind, kv_memory_mib=1, max_context=10**9)
-    assert build_blocks(tiny, loaded)[1] == 2048  # the model's own limit

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from bot.engine.api import SamplingParams
-from bot.engine.model.sampling import Sampler, likeliest, sample
+from bot.engine.model.sampling import Sampler, fast_argmax, sample_tokens
 
 
 def reference(p: SamplingParams, prompt: list[int], logits: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_same_support_as_transformers(p: SamplingParams, seed: int, size: int) -
     for i in range(n):
         sampler = Sampler(p, prompt)
         sampler._random.random = lambda i=i: (i + 0.5) / n  # type: ignore[method-assign, misc]
-        shares[sampler.draw(logits)] += 1
+        shares[sampler.draw_token(logits)] += 1
     for token, count in shares.items():
         assert want[token] > 0
         # An interval of length p holds n * p evenly spaced points, give or take one at each end.
@@ -72,31 +72,31 @@ def test_seed_decides_alone() -> None:
     rows = torch.randn(30, 500)
     p = SamplingParams(temperature=1.0, seed=3)
     one, two = Sampler(p, [1]), Sampler(p, [1])
-    first = [one.draw(row) for row in rows]
+    first = [one.draw_token(row) for row in rows]
     for _ in range(5):
-        Sampler(SamplingParams(seed=9), [1]).draw(rows[0])
+        Sampler(SamplingParams(seed=9), [1]).draw_token(rows[0])
     torch.manual_seed(99)
-    assert [two.draw(row) for row in rows] == first
-    assert [Sampler(SamplingParams(temperature=1.0), [1]).draw(r) for r in rows] != first
+    assert [two.draw_token(row) for row in rows] == first
+    assert [Sampler(SamplingParams(temperature=1.0), [1]).draw_token(r) for r in rows] != first
 
 
 def test_greedy_is_argmax() -> None:
     torch.manual_seed(0)
     row = torch.randn(500)
     sampler = Sampler(SamplingParams(temperature=0), [1])
-    assert sampler.plain_greedy
-    assert sampler.draw(row) == int(row.argmax())
+    assert sampler.is_plain_greedy
+    assert sampler.draw_token(row) == int(row.argmax())
 
 
 def test_penalty_counts_the_reply_too() -> None:
     row = torch.tensor([1.0, 0.9, 0.0])
     sampler = Sampler(SamplingParams(temperature=0, repetition_penalty=2), [2])
-    assert [sampler.draw(row), sampler.draw(row)] == [0, 1]
+    assert [sampler.draw_token(row), sampler.draw_token(row)] == [0, 1]
 
 
 def test_bfloat16_rows() -> None:
     row = torch.randn(300).bfloat16()
-    assert 0 <= Sampler(SamplingParams(seed=1), [1]).draw(row) < 300
+    assert 0 <= Sampler(SamplingParams(seed=1), [1]).draw_token(row) < 300
 
 
 @pytest.mark.parametrize("field", ["temperature", "top_p", "min_p", "max_new_tokens"])
@@ -113,14 +113,14 @@ def test_nonsense_is_refused(field: str) -> None:
     st.integers(0, 99),
     st.booleans(),
 )
-def test_likeliest_is_argmax(
+def test_fast_argmax_is_argmax(
     rows: int, size: int, dtype: torch.dtype, seed: int, with_nan: bool
 ) -> None:
     torch.manual_seed(seed)
     logits = (torch.randn(rows, size) * 2).round(decimals=1).to(dtype)  # with many ties
     if with_nan:
         logits[0, size // 2] = float("nan")
-    assert likeliest(logits).tolist() == logits.argmax(-1).tolist()
+    assert fast_argmax(logits).tolist() == logits.argmax(-1).tolist()
 
 
 def test_a_row_is_drawn_the_same_in_a_crowd() -> None:
@@ -135,16 +135,16 @@ def test_a_row_is_drawn_the_same_in_a_crowd() -> None:
     def made(row: int) -> Sampler:
         return Sampler(SamplingParams(**{"seed": row, **kinds[row % len(kinds)]}), [1, 2, row])
 
-    crowd = sample(logits, [made(row) for row in range(40)])
-    alone = [sample(logits[row : row + 1], [made(row)])[0] for row in range(40)]
-    one_by_one = [made(row).draw(logits[row]) for row in range(40)]
+    crowd = sample_tokens(logits, [made(row) for row in range(40)])
+    alone = [sample_tokens(logits[row : row + 1], [made(row)])[0] for row in range(40)]
+    one_by_one = [made(row).draw_token(logits[row]) for row in range(40)]
     assert crowd == alone == one_by_one
 
 
 def test_a_failing_row_fails_alone() -> None:
     logits = torch.randn(3, 128)
     logits[1, 5] = float("nan")
-    drawn = sample(logits, [Sampler(SamplingParams(seed=1), [1]) for _ in range(3)])
+    drawn = sample_tokens(logits, [Sampler(SamplingParams(seed=1), [1]) for _ in range(3)])
     assert isinstance(drawn[1], ArithmeticError)
     assert isinstance(drawn[0], int)
     assert isinstance(drawn[2], int)

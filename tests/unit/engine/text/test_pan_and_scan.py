@@ -111,7 +111,7 @@ def test_pixels_of_crops_are_the_processors() -> None:
     assert len({view.digest for view in (source, *crops)}) == 3
     assert want["num_crops"].tolist() == [len(crops)] == [2]
     vision = Vision(None, image_processor(), 0)
-    got = torch.stack([vision.pixels(view) for view in (source, *crops)])
+    got = torch.stack([vision.preprocess_image(view) for view in (source, *crops)])
     vision.close()
     assert torch.equal(got, want["pixel_values"])
 
