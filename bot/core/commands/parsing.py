@@ -33,11 +33,13 @@ __all__ = [
     "complete",
     "help_text",
     "is_command",
+    "looks_like_command",
     "parse",
 ]
 
 PREFIXES = ("/", "!")  # "!" because Slack knows no slash commands in threads
 # Phones and chat clients make one long dash of two short ones, and curly quotes of straight ones.
+_COMMAND_LIKE = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
 _OPTION = re.compile(r"\s*(?:--|—)([^\s=]*)(=?)")
 _SETTING = re.compile(r"\s*([A-Za-z_-]+)=")
 _VALUE = re.compile(r"""\s*(?:["“”]([^"“”]*)["“”]|(\S+))""")
@@ -70,6 +72,11 @@ def is_command(text: str) -> bool:
     """Whether a message is meant as one of the commands, rightly typed or not."""
     match = re.match(r"\s*[/!](\S+)", text)
     return match is not None and match[1].lower() in ROOTS
+
+
+def looks_like_command(text: str) -> bool:
+    """Whether a line is typed like a command, perhaps a mistyped one: "/sotp", not "/usr/bin"."""
+    return _COMMAND_LIKE.match(text) is not None
 
 
 def parse(text: str) -> ParsedCommand | CommandError:

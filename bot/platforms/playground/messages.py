@@ -5,7 +5,6 @@ An answer that only the person should see is returned; everything else appears i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal
@@ -28,9 +27,6 @@ from bot.platforms.playground.text import read_message
 from bot.platforms.playground.workspace import Workspace
 from bot.records.playground import Channel, Post, Upload
 
-# "/persona", not "/usr/bin" and not "//".
-_COMMAND = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
-
 
 class Messages:
     def __init__(self, workspace: Workspace, handle: InboundHandler) -> None:
@@ -51,7 +47,7 @@ class Messages:
             Refused: 400 for an empty message or for uploads that aren't the author's.
         """
         thread = root.id if root else None
-        if not uploads and _COMMAND.match(text):
+        if not uploads and parsing.looks_like_command(text):
             return None, await self._run_command(person, channel, thread, text)
         if not text and not uploads:
             raise Refused(400, texts.EMPTY_MESSAGE)

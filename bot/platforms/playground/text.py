@@ -50,8 +50,3 @@ def well_formed(text: str) -> str:
     """`text` without NUL and lone surrogates, which databases and sockets reject."""
     text = text.replace("\0", "\ufffd")
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def utf16_length(text: str) -> int:
-    """Length in UTF-16 units, which is how a browser counts."""
-    return len(text) + sum(1 for char in text if char > "\uffff")

@@ -8,7 +8,7 @@ from typing import Any
 from bot.core.ports import CommandReply
 from bot.platforms.playground import texts
 from bot.platforms.playground.people import Person, display_name
-from bot.platforms.playground.text import utf16_length
+from bot.platforms.shared.message_splitter import utf16_units
 from bot.records.playground import (
     DOCUMENT,
     Channel,
@@ -65,7 +65,7 @@ def post_view(post: Post, live_text: str | None = None, ahead: int = 0) -> View:
     }
     if post.reply is not None:
         view["reply"] = _reply_view(post.reply, ahead)
-        view["length"] = utf16_length(text)
+        view["length"] = utf16_units(text)
     return view
 
 

@@ -15,8 +15,8 @@ from bot.platforms.playground.hub import Connection, Event, Hub
 from bot.platforms.playground.people import BOT, Person
 from bot.platforms.playground.ports import WorkspaceStore
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.text import utf16_length
 from bot.platforms.playground.views import channel_view, post_view, summary_view
+from bot.platforms.shared.message_splitter import utf16_units
 from bot.records.playground import (
     Channel,
     NameTaken,
@@ -198,7 +198,7 @@ class Workspace:
             return ""
         event = {"type": "delta", "id": post_id, "offset": running.length, "text": delta}
         running.text += delta
-        running.length += utf16_length(delta)
+        running.length += utf16_units(delta)
         self._publish(event, running)
         return running.text
 

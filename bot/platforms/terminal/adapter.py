@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from bot.core.commands.parsing import (
     complete,
     help_text,
     is_command,
+    looks_like_command,
     parse,
 )
 from bot.core.events import (
@@ -55,7 +55,6 @@ OWN_COMMANDS = (
     Completion("/image ", texts.IMAGE_HELP),
     Completion("/quit", texts.QUIT_HELP),
 )
-_COMMAND_LIKE = re.compile(r"/[a-z]+(\s|$)", re.IGNORECASE)  # "/usr/bin is what?" is a question
 _EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -171,7 +170,7 @@ class TerminalAdapter:
             self._leaving.set()
         elif word == "/image":
             self._attach(rest.strip())
-        elif _COMMAND_LIKE.match(line) or is_command(line):
+        elif looks_like_command(line) or is_command(line):
             await self._handle_command(line)
         elif line or self._attachments:
             await self._send_message(line)

@@ -13,6 +13,7 @@ from bot.core.commands.parsing import (
     complete,
     help_text,
     is_command,
+    looks_like_command,
     parse,
 )
 
@@ -134,3 +135,20 @@ def test_help_names_every_command_and_every_option() -> None:
     of_persona = [name for name in COMMANDS if name.startswith("persona ")]
     assert help_text("/persona").count("`/persona") == len(of_persona)
     assert "I know no command" in help_text("dance")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/reset", True),
+        ("/sotp", True),
+        ("/Persona show", True),
+        ("/usr/bin is what?", False),
+        ("//", False),
+        ("/", False),
+        (" /reset", False),
+        ("reset", False),
+    ],
+)
+def test_looks_like_command(text: str, expected: bool) -> None:
+    assert looks_like_command(text) is expected

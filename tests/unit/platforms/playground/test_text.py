@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.platforms.playground.refusal import Refused
-from bot.platforms.playground.text import channel_name, read_message, utf16_length
+from bot.platforms.playground.text import channel_name, read_message
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,3 @@ def test_a_channel_name_that_is_refused(raw: str) -> None:
     with pytest.raises(Refused) as refused:
         channel_name(raw)
     assert refused.value.status == 400
-
-
-@given(st.text())
-def test_utf16_length_is_what_a_browser_counts(text: str) -> None:
-    assert utf16_length(text) == len(text.encode("utf-16-le", "surrogatepass")) // 2

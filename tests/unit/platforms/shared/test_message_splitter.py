@@ -139,3 +139,8 @@ def test_white_space_only_chunks_are_not_sent() -> None:
 def test_a_limit_below_one_character_is_refused() -> None:
     with pytest.raises(ValueError, match="less than one character"):
         split("😀😀", 1, measure=utf16_units)
+
+
+@given(st.text())
+def test_utf16_units_are_what_a_browser_counts(text: str) -> None:
+    assert utf16_units(text) == len(text.encode("utf-16-le", "surrogatepass")) // 2
