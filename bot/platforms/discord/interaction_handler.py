@@ -65,7 +65,7 @@ class InteractionHandler:
         history: History,
         files: Files,
         pending: PendingInteractions,
-        without_content: Callable[[], bool],
+        lacks_content_intent: Callable[[], bool],
     ) -> None:
         self._handle = handle
         self._queries = queries
@@ -73,7 +73,7 @@ class InteractionHandler:
         self._history = history
         self._files = files
         self._pending = pending
-        self._without_content = without_content
+        self._lacks_content_intent = lacks_content_intent
 
     async def run(self, interaction: Interaction, command: Command, args: dict[str, str]) -> None:
         """Run a command of the core's registry, or show its form."""
@@ -264,7 +264,7 @@ class InteractionHandler:
 
     async def _run_command(self, event: CommandInvoked) -> CommandReply:
         reply = await self._handle(event) or CommandReply(texts.DONE)
-        if event.name == "help" and self._without_content():
+        if event.name == "help" and self._lacks_content_intent():
             return replace(reply, text=reply.text + texts.NO_MESSAGE_CONTENT)
         return reply
 
