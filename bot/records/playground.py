@@ -7,12 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-#: The content type of what is no picture of our own making: a browser must not try to show it.
+#: The content type of files that are not normalized pictures: browsers must not render them.
 DOCUMENT = "application/octet-stream"
 
 
 class ReplyState(StrEnum):
-    """Where one of Parley's posts is on its way."""
+    """The state of one of Parley's replies."""
 
     RUNNING = "running"
     DONE = "done"
@@ -22,19 +22,19 @@ class ReplyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel, or the direct messages of one person with Parley: `name` is then their id."""
+    """A channel, or one person's direct messages with Parley; `name` is then the person's id."""
 
     id: int
     kind: Literal["channel", "dm"]
     name: str
 
     def visible_to(self, person_id: str) -> bool:
-        """Direct messages are their owner's alone."""
+        """Only the person sees their direct messages."""
         return self.kind == "channel" or self.name == person_id
 
     @property
     def audience(self) -> str | None:
-        """The one person who may see it; None: everybody."""
+        """The one person who may see it; None for everyone."""
         return self.name if self.kind == "dm" else None
 
 
@@ -57,7 +57,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is special about a post of Parley's that answers a turn."""
+    """What a post has in addition if it is Parley's reply to a turn."""
 
     turn_id: int
     asker: str
@@ -68,9 +68,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A message. `thread` is the id of the root it replies to, None for one in the channel itself.
+    """A message. `thread` is the id of its thread's root, None for one in the channel itself.
 
-    `removed`: its author deleted it while others had replied; only an empty shell is left.
+    `removed`: its author deleted it after others had replied; it stays as a placeholder.
     """
 
     id: int
@@ -87,11 +87,11 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A thread, as its root shows it."""
+    """A thread, as shown below its root."""
 
     root: int
     replies: int
-    people: tuple[str, ...]  # who wrote in it, in order of appearance
+    people: tuple[str, ...]  # its authors, in order of their first post
     last: Post | None
 
 
