@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.core.limits import MAX_DAYS, MAX_PERSONA_LENGTH
+from bot.engine.api import SAMPLING_RANGES
 from bot.media.hosts import parse_extra_hosts
 
 PREFIX = "PARLEY_"
@@ -37,6 +39,14 @@ DEFAULT_SYSTEM_PROMPT = (
 
 class SettingsError(Exception):
     """A setting is wrong. The text is one line that names the setting and the fix."""
+
+
+def _within(sampling: str) -> dict[str, Any]:
+    """The bounds of a sampling setting, as Pydantic's Field takes them."""
+    allowed = SAMPLING_RANGES[sampling]
+    low = "gt" if allowed.excludes_low else "ge"
+    high = "lt" if allowed.excludes_high else "le"
+    return {low: allowed.low, high: allowed.high}
 
 
 class Settings(BaseSettings):
@@ -155,7 +165,9 @@ class Settings(BaseSettings):
     max_context: int = Field(
         8192, ge=512, description="Maximum tokens per conversation, prompt and reply together."
     )
-    max_new_tokens: int = Field(512, ge=1, description="Maximum tokens per reply.")
+    max_new_tokens: int = Field(
+        512, **_within("max_new_tokens"), description="Maximum tokens per reply."
+    )
     max_batch: int = Field(64, ge=1, description="Maximum conversations per forward pass.")
     max_step_tokens: int = Field(
         512,
@@ -181,33 +193,32 @@ class Settings(BaseSettings):
     # --- sampling, unless a persona overrides it
     temperature: float = Field(
         0.7,
-        ge=0,
-        le=5,
+        **_within("temperature"),
         description="Sampling temperature. 0: always take the most likely token. The demo's own "
         "default is 0.4.",
     )
-    top_k: int = Field(64, ge=0, description="Sample from the K most likely tokens. 0: off.")
+    top_k: int = Field(
+        64, **_within("top_k"), description="Sample from the K most likely tokens. 0: off."
+    )
     top_p: float = Field(
         0.95,
-        gt=0,
-        le=1,
+        **_within("top_p"),
         description="Sample from the most likely tokens whose probabilities add up to this. "
         "1: off.",
     )
     min_p: float = Field(
         0.0,
-        ge=0,
-        lt=1,
+        **_within("min_p"),
         description="Sample from tokens at least this likely relative to the most likely one. "
         "0: off.",
     )
     repetition_penalty: float = Field(
-        1.0, gt=0, le=5, description="Values above 1 reduce repetition."
+        1.0, **_within("repetition_penalty"), description="Values above 1 reduce repetition."
     )
     system_prompt: str = Field(
         DEFAULT_SYSTEM_PROMPT,
         min_length=1,
-        max_length=4000,
+        max_length=MAX_PERSONA_LENGTH,
         description="The persona where a workspace, channel or thread has none of its own.",
     )
 
@@ -254,7 +265,10 @@ class Settings(BaseSettings):
     inline: bool = Field(False, description="Answer in the channel instead of opening a thread.")
     answer_bots: bool = Field(False, description="Answer other bots that mention Parley.")
     retention_days: int = Field(
-        0, ge=0, le=3650, description="Days until messages and replies are deleted. 0: keep them."
+        0,
+        ge=0,
+        le=MAX_DAYS,
+        description="Days until messages and replies are deleted. 0: keep them.",
     )
     max_context_image_mib: float = Field(
         32, gt=0, description="Maximum size of all pictures in a prompt, in MiB."

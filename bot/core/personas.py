@@ -9,9 +9,10 @@ from typing import Any
 
 from bot.core.access import require_persona
 from bot.core.events import Author, ThreadKey
+from bot.core.limits import MAX_PERSONA_LENGTH
 from bot.core.ports import PersonaStore
 from bot.core.records import Change, PersonaVersion, ResolvedPersona, SamplingOverrides
-from bot.engine.api import SamplingParams
+from bot.engine.api import SAMPLING_RANGES, SamplingParams
 
 DEFAULT_TEXT = "You are Parley, a helpful assistant in a team chat. Be friendly, clear and brief."
 
@@ -28,11 +29,8 @@ LIBRARY: Mapping[str, str] = MappingProxyType(
     }
 )
 
-MAX_TEXT = 4_000  # characters
 NONE = "none"  # how the audit trail calls a scope without a persona of its own
 
-_WHOLE_NUMBERS = frozenset({"top_k", "seed", "max_new_tokens"})
-_MAX_WHOLE = 2**31 - 1  # what every database and sampler holds
 SAMPLING_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(SamplingOverrides))
 
 
@@ -141,14 +139,14 @@ def checked_text(text: str) -> str:
     """The persona text as it is stored.
 
     Raises:
-        PersonaError: it is empty or longer than MAX_TEXT characters.
+        PersonaError: it is empty or longer than MAX_PERSONA_LENGTH characters.
     """
     text = text.strip()
     if not text:
         raise PersonaError("The persona needs a text, for example: You are a pirate.")
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_PERSONA_LENGTH:
         raise PersonaError(
-            f"The persona has {len(text):,} characters; at most {MAX_TEXT:,} are possible."
+            f"The persona is {len(text):,} characters long. The limit is {MAX_PERSONA_LENGTH:,}."
         )
     return text
 
@@ -164,7 +162,7 @@ def parse_sampling(args: Mapping[str, str]) -> SamplingOverrides:
         raw = args.get(name, "").strip()
         if not raw:  # a field that was left empty inherits
             continue
-        whole = name in _WHOLE_NUMBERS
+        whole = SAMPLING_RANGES[name].whole
         try:
             values[name] = int(raw) if whole else float(raw)
         except ValueError:
@@ -181,7 +179,10 @@ def check_sampling(overrides: SamplingOverrides) -> None:
     Raises:
         PersonaError: a setting is out of its range.
     """
-    apply_overrides(SamplingParams(), overrides)
+    for name in SAMPLING_FIELDS:
+        value = getattr(overrides, name)
+        if value is not None and value not in SAMPLING_RANGES[name]:
+            raise PersonaError(f"{name} must be {SAMPLING_RANGES[name]}.")
 
 
 def apply_overrides(defaults: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:
@@ -190,13 +191,8 @@ def apply_overrides(defaults: SamplingParams, overrides: SamplingOverrides) -> S
     Raises:
         PersonaError: a setting is out of its range.
     """
+    check_sampling(overrides)
     changes = {
         name: value for name in SAMPLING_FIELDS if (value := getattr(overrides, name)) is not None
     }
-    for name in _WHOLE_NUMBERS & changes.keys():
-        if not 0 <= changes[name] <= _MAX_WHOLE:
-            raise PersonaError(f"{name} must be from 0 to {_MAX_WHOLE:,}.")
-    try:
-        return replace(defaults, **changes)
-    except ValueError as error:
-        raise PersonaError(f"{error}.") from None
+    return replace(defaults, **changes)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from bot.core import persona_library, personas
 from bot.core.events import ThreadKey
+from bot.core.limits import USAGE_DAYS
 from bot.core.ports import Store
 from bot.core.records import (
     LibraryPersona,
@@ -15,7 +16,6 @@ from bot.core.records import (
 )
 from bot.core.service_settings import ServiceSettings
 
-USAGE_DAYS = 30
 AUDIT_ENTRIES = 10
 
 

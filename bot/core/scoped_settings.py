@@ -8,11 +8,11 @@ from typing import Any
 
 from bot.core.commands.registry import INHERIT
 from bot.core.events import ThreadKey
+from bot.core.limits import MAX_DAYS
 from bot.core.ports import SettingsStore
 from bot.core.records import ChannelSettings, Mode
 from bot.core.service_settings import ServiceSettings
 
-MAX_RETENTION_DAYS = 3_650
 MAX_IMAGES = 100
 
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(ChannelSettings))
@@ -93,7 +93,7 @@ def _value(name: str, raw: str) -> Any:
         if raw not in _SWITCH:
             raise SettingError(f"{name} is one of: on, off, {INHERIT}.")
         return _SWITCH[raw]
-    return _number(name, raw, MAX_RETENTION_DAYS if name == "retention_days" else MAX_IMAGES)
+    return _number(name, raw, MAX_DAYS if name == "retention_days" else MAX_IMAGES)
 
 
 def _number(name: str, raw: str, greatest: int) -> int:

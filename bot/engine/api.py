@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
 
@@ -51,6 +52,44 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers a setting accepts: `low` to `high`, both included unless excluded."""
+
+    low: float
+    high: float
+    excludes_low: bool = False
+    excludes_high: bool = False
+    whole: bool = False  # integers only
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.excludes_low else value >= self.low
+        below = value < self.high if self.excludes_high else value <= self.high
+        return above and below and (not self.whole or value == int(value))
+
+    def __str__(self) -> str:
+        if not self.excludes_low and not self.excludes_high:
+            return f"between {self.low:,} and {self.high:,}"
+        low = "greater than" if self.excludes_low else "at least"
+        high = "less than" if self.excludes_high else "at most"
+        return f"{low} {self.low:,} and {high} {self.high:,}"
+
+
+_MAX_WHOLE = 2**31 - 1  # what databases and samplers hold
+#: What each sampling setting accepts, whether the operator, a persona or a form sets it.
+SAMPLING_RANGES: Mapping[str, Range] = MappingProxyType(
+    {
+        "temperature": Range(0, 5),
+        "top_k": Range(0, _MAX_WHOLE, whole=True),
+        "top_p": Range(0, 1, excludes_low=True),
+        "min_p": Range(0, 1, excludes_high=True),
+        "repetition_penalty": Range(0, 5, excludes_low=True),
+        "seed": Range(0, _MAX_WHOLE, whole=True),
+        "max_new_tokens": Range(1, _MAX_WHOLE, whole=True),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the tokens of one reply are drawn.
 
@@ -78,17 +117,12 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, is_valid, valid_range in (
-            ("temperature", 0 <= self.temperature <= 5, "0 to 5"),
-            ("top_k", self.top_k >= 0, "0 (off) or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
-            ("min_p", 0 <= self.min_p < 1, "0 (off) to below 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty <= 5, "above 0, at most 5"),
-            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
-            ("stop", all(self.stop), "no empty strings"),
-        ):
-            if not is_valid:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {valid_range}")
+        for name, allowed in SAMPLING_RANGES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise ValueError(f"{name} is {value!r}, must be {allowed}")
+        if not all(self.stop):
+            raise ValueError(f"stop is {self.stop!r}, must not hold empty strings")
 
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]

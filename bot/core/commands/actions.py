@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TypeAlias
 
 from bot.core import scoped_settings
 from bot.core.access import (
@@ -15,17 +18,19 @@ from bot.core.access import (
 )
 from bot.core.commands import texts
 from bot.core.commands.parsing import COMMANDS, help_text
+from bot.core.commands.persona_actions import ACTIONS as PERSONA_ACTIONS
 from bot.core.commands.persona_actions import PersonaActions
 from bot.core.conversations import Conversations
 from bot.core.events import CommandInvoked
+from bot.core.limits import MAX_DAYS, USAGE_DAYS
 from bot.core.personas import PersonaError
 from bot.core.ports import CommandReply, PersonaStore, SettingsStore
 from bot.core.preview import Preview
 from bot.core.records import Change, ChannelSettings
 from bot.core.service_settings import ServiceSettings
 
-DAYS = 30
-MAX_DAYS = 3_650
+Action: TypeAlias = Callable[[CommandInvoked], Awaitable[CommandReply]]
+
 _AUDIT_ENTRIES = 15
 # A preview waits for the engine; what only reads needs no turn either.
 _CHANGING = frozenset(name for name, command in COMMANDS.items() if command.admin_only) - {
@@ -51,16 +56,9 @@ class CommandActions:
         # One change at a time, so that the audit trail's "before" is what was there before.
         self._changing = asyncio.Lock()
         persona_actions = PersonaActions(personas, preview, settings.persona)
-        self._actions: dict[str, Callable[[CommandInvoked], Awaitable[CommandReply]]] = {
-            **persona_actions.actions,
-            "reset": self._reset,
-            "stop": self._stop,
-            "forget": self._forget,
-            "settings show": self._show_settings,
-            "settings set": self._set_settings,
-            "usage": self._usage,
-            "audit": self._audit,
-            "help": self._help,
+        self._actions: dict[str, Action] = {
+            **{name: partial(act, persona_actions) for name, act in PERSONA_ACTIONS.items()},
+            **{name: partial(act, self) for name, act in ACTIONS.items()},
         }
 
     async def run(self, event: CommandInvoked) -> CommandReply:
@@ -145,8 +143,8 @@ class CommandActions:
         return CommandReply(f"Set for {where}: {scoped_settings.described(after)}.", private=False)
 
     async def _usage(self, event: CommandInvoked) -> CommandReply:
-        raw = event.args.get("days", "").strip() or str(DAYS)
-        if not (raw.isascii() and raw.isdigit() and len(raw) < 6 and 0 < int(raw) <= MAX_DAYS):
+        raw = event.args.get("days", "").strip() or str(USAGE_DAYS)
+        if not (raw.isascii() and raw.isdigit() and len(raw) < 6 and 1 <= int(raw) <= MAX_DAYS):
             return CommandReply(f"Days is a whole number from 1 to {MAX_DAYS:,}.", ok=False)
         everybody = event.author.is_admin
         user = None if everybody else event.author.id
@@ -160,3 +158,35 @@ class CommandActions:
 
     async def _help(self, event: CommandInvoked) -> CommandReply:
         return CommandReply(help_text(event.args.get("command", "")))
+
+
+#: By the name of the command.
+ACTIONS: Mapping[str, Callable[[CommandActions, CommandInvoked], Awaitable[CommandReply]]] = (
+    MappingProxyType(
+        {
+            "reset": CommandActions._reset,
+            "stop": CommandActions._stop,
+            "forget": CommandActions._forget,
+            "settings show": CommandActions._show_settings,
+            "settings set": CommandActions._set_settings,
+            "usage": CommandActions._usage,
+            "audit": CommandActions._audit,
+            "help": CommandActions._help,
+        }
+    )
+)
+
+
+def require_actions(commands: Collection[str], actions: Collection[str]) -> None:
+    """Every command has an action, and every action a command.
+
+    Raises:
+        RuntimeError: naming those that don't.
+    """
+    if missing := sorted(set(commands) - set(actions)):
+        raise RuntimeError(f"commands without an action: {', '.join(missing)}")
+    if unknown := sorted(set(actions) - set(commands)):
+        raise RuntimeError(f"actions without a command: {', '.join(unknown)}")
+
+
+require_actions(COMMANDS, [*ACTIONS, *PERSONA_ACTIONS])

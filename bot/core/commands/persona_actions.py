@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, replace
+from types import MappingProxyType
 
 from bot.core import persona_library, personas
 from bot.core.access import require_persona
@@ -25,21 +27,6 @@ class PersonaActions:
         self._store = store
         self._preview = preview
         self._default = default_persona
-        self.actions = {
-            "persona set": self.set,
-            "persona show": self.show,
-            "persona clear": self.clear,
-            "persona list": self.list,
-            "persona use": self.use,
-            "persona history": self.history,
-            "persona undo": self.undo,
-            "persona preview": self.preview,
-            "persona default": self.set_default,
-            "persona-library add": self.add,
-            "persona-library edit": self.edit,
-            "persona-library remove": self.remove,
-            "persona-library list": self.list,
-        }
 
     async def set(self, event: CommandInvoked) -> CommandReply:
         """Set a scope's persona."""
@@ -165,6 +152,28 @@ class PersonaActions:
         return CommandReply(
             f"{removed.name} is out of your library; where it is in use, it stays.", private=False
         )
+
+
+#: By the name of the command.
+ACTIONS: Mapping[str, Callable[[PersonaActions, CommandInvoked], Awaitable[CommandReply]]] = (
+    MappingProxyType(
+        {
+            "persona set": PersonaActions.set,
+            "persona show": PersonaActions.show,
+            "persona clear": PersonaActions.clear,
+            "persona list": PersonaActions.list,
+            "persona use": PersonaActions.use,
+            "persona history": PersonaActions.history,
+            "persona undo": PersonaActions.undo,
+            "persona preview": PersonaActions.preview,
+            "persona default": PersonaActions.set_default,
+            "persona-library add": PersonaActions.add,
+            "persona-library edit": PersonaActions.edit,
+            "persona-library remove": PersonaActions.remove,
+            "persona-library list": PersonaActions.list,
+        }
+    )
+)
 
 
 def _changed(old: SamplingOverrides, event: CommandInvoked) -> SamplingOverrides:

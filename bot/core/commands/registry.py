@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bot.core.limits import MAX_DAYS, USAGE_DAYS
 from bot.core.personas import LIBRARY, SAMPLING_FIELDS
 from bot.core.records import Mode
 
@@ -38,6 +39,7 @@ class Parameter:
     kind: Kind = Kind.REST
     required: bool = False
     choices: tuple[str, ...] = ()
+    limits: tuple[int, int] | None = None  # of a whole number: the least and the greatest
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -202,7 +204,13 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "usage",
             "Show what my replies took: yours, and for admins everybody's",
-            (Parameter("days", "Of how many days, 30 unless said otherwise"),),
+            (
+                Parameter(
+                    "days",
+                    f"Of how many days, {USAGE_DAYS} unless said otherwise",
+                    limits=(1, MAX_DAYS),
+                ),
+            ),
         ),
         Command("audit", "Show the last changes of personas and settings", admin_only=True),
         Command("help", "Say what I can do", (Parameter("command", "One command only"),)),

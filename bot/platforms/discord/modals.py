@@ -10,7 +10,8 @@ import discord
 from discord import ui
 
 from bot.core.commands.parsing import Command
-from bot.core.personas import MAX_TEXT, SAMPLING_FIELDS
+from bot.core.limits import MAX_PERSONA_LENGTH
+from bot.core.personas import SAMPLING_FIELDS
 from bot.core.records import SamplingOverrides
 from bot.platforms.discord import texts
 from bot.platforms.discord.pending_interactions import Interaction
@@ -92,7 +93,7 @@ def persona_form(
         value=text,
         long=True,
         required=parameters["text"].required,
-        limit=MAX_TEXT,
+        limit=MAX_PERSONA_LENGTH,
     )
     if "question" in parameters:
         form.add("question", texts.TRY_QUESTION_FIELD, long=True, limit=1000)

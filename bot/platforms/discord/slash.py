@@ -119,8 +119,9 @@ def _set_signature(
 
 
 def _annotation(parameter: Parameter) -> Any:
-    if parameter.name == "days":
-        return app_commands.Range[int, 1, 365]
+    if parameter.limits is not None:
+        least, greatest = parameter.limits
+        return app_commands.Range[int, least, greatest]
     if parameter.choices and parameter.name != "name":
         return str
     return app_commands.Range[str, 1, 100]

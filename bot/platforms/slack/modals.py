@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bot.core.events import ThreadKey
+from bot.core.personas import PersonaError, parse_sampling
 from bot.core.records import ResolvedPersona
 from bot.platforms.slack.blocks import Block
 from bot.platforms.slack.normalize import PLATFORM
@@ -159,29 +160,15 @@ def values(view: Mapping[str, Any]) -> dict[str, str]:
 def problems(filled: Mapping[str, str]) -> dict[str, str]:
     """What is wrong with a filled-in persona, by block id: what the core would refuse as well,
     said where it was typed."""
-    found: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     if not filled.get("text"):
-        found["text"] = "Tell me who to be."
-    for name, (_, _, decimal) in _FIELDS.items():
-        value = filled.get(name)
-        if value is None:
-            continue
+        wrong["text"] = "Tell me who to be."
+    for name in _FIELDS.keys() & filled.keys():
         try:
-            number = float(value) if decimal else int(value)
-        except ValueError:
-            found[name] = "This has to be a number."
-            continue
-        found.update(_range_problem(name, number))
-    return found
-
-
-def _range_problem(name: str, number: float) -> dict[str, str]:
-    least, most = {"temperature": (0, 5), "top_p": (0, 1), "top_k": (0, 1_000_000)}.get(
-        name, (1, 1_000_000)
-    )
-    if least <= number <= most and (name != "top_p" or number > 0):
-        return {}
-    return {name: f"This has to be from {least} to {most}."}
+            parse_sampling({name: filled[name]})
+        except PersonaError as error:
+            wrong[name] = str(error)
+    return wrong
 
 
 def _input(

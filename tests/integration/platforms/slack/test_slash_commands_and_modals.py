@@ -52,7 +52,7 @@ async def test_the_persona_modal_is_prefilled_checked_and_saved(rig: Rig) -> Non
     await sent.acked.wait()
     assert sent.answer == {
         "response_action": "errors",
-        "errors": {"temperature": "This has to be from 0 to 5."},
+        "errors": {"temperature": "temperature must be between 0 and 5."},
     }
     sent = rig.root.submit(view, {"text": "You are a pirate.", "temperature": "0.2"})
     await sent.acked.wait()

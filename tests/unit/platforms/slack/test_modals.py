@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.personas import MAX_TEXT
+from bot.core.limits import MAX_PERSONA_LENGTH
 from bot.platforms.slack.modals import TEXT_AT_MOST, Metadata, halves, joined
 
-WORDS = st.text(st.sampled_from("ab \n"), min_size=2_900, max_size=MAX_TEXT)
+WORDS = st.text(st.sampled_from("ab \n"), min_size=2_900, max_size=MAX_PERSONA_LENGTH)
 
 
 def saved(text: str) -> str:
@@ -26,8 +26,8 @@ def saved(text: str) -> str:
     [
         "short",
         "x" * TEXT_AT_MOST,
-        "x" * MAX_TEXT,  # no place to cut it at
-        "word " + "x" * (MAX_TEXT - 5),  # the only one leaves too much for the second input
+        "x" * MAX_PERSONA_LENGTH,  # no place to cut it at
+        "word " + "x" * (MAX_PERSONA_LENGTH - 5),  # the one place leaves too much after it
         "word " * 799 + "end",
         "line\n\n" * 660 + "end",
     ],
