@@ -24,8 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from bot.core.limits import MAX_DAYS, MAX_PERSONA_LENGTH
-from bot.engine.api import SAMPLING_RANGES
+from bot.core.limits import MAX_DAYS, MAX_PERSONA_LENGTH, SAMPLING_RANGES
 from bot.media.hosts import parse_extra_hosts
 
 PREFIX = "PARLEY_"

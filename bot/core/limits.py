@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+# What sampling settings accept is the engine's to say.
+from bot.engine.api import SAMPLING_RANGES as SAMPLING_RANGES
+
 #: Characters of a persona.
 MAX_PERSONA_LENGTH = 4_000
 

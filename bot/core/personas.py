@@ -9,10 +9,10 @@ from typing import Any
 
 from bot.core.access import require_persona
 from bot.core.events import Author, ThreadKey
-from bot.core.limits import MAX_PERSONA_LENGTH
+from bot.core.limits import MAX_PERSONA_LENGTH, SAMPLING_RANGES
 from bot.core.ports import PersonaStore
 from bot.core.records import Change, PersonaVersion, ResolvedPersona, SamplingOverrides
-from bot.engine.api import SAMPLING_RANGES, SamplingParams
+from bot.engine.api import SamplingParams
 
 DEFAULT_TEXT = "You are Parley, a helpful assistant in a team chat. Be friendly, clear and brief."
 
