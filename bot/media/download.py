@@ -130,11 +130,11 @@ class _GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The host's addresses, without those that must not be connected to."""
-        found = await self._resolver.resolve(host, port, family)
+        addresses = await self._resolver.resolve(host, port, family)
         if self._policy.is_extra(host, port):
-            return found
-        public = [result for result in found if _is_public(result["host"])]
-        if found and not public:
+            return addresses
+        public = [result for result in addresses if _is_public(result["host"])]
+        if addresses and not public:
             logger.warning(
                 "%s resolves to a private address, so nothing is fetched from it; if it is meant "
                 "to, list it in PARLEY_EXTRA_MEDIA_HOSTS",

@@ -68,16 +68,16 @@ def outlines(batch: Pictures) -> tuple[Tensor, Tensor]:
     step, grid = PATCH // CELLS, size // PATCH
     cells = covered.reshape(-1, grid, CELLS, step, grid, CELLS, step).mean((3, 6))
     cells = cells.transpose(0, 1, 3, 2, 4).reshape(len(batch), grid * grid, CELLS * CELLS)
-    known = torch.from_numpy(batch.labels[:, _KIND] != _PHOTO)
-    return torch.from_numpy(cells.astype(np.float32)), known
+    has_outline = torch.from_numpy(batch.labels[:, _KIND] != _PHOTO)
+    return torch.from_numpy(cells.astype(np.float32)), has_outline
 
 
 def _within(spots: np.ndarray, axis: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Which points of a square grid lie within each spot, `reach` radii wide: [n, down, across]."""
     across = (axis - spots[:, :1]) / (spots[:, 2:3] * reach[:, None])
     down = (axis - spots[:, 1:2]) / (spots[:, 3:4] * reach[:, None])
-    found: np.ndarray = down[:, :, None] ** 2 + across[:, None] ** 2 < 1
-    return found
+    is_inside: np.ndarray = down[:, :, None] ** 2 + across[:, None] ** 2 < 1
+    return is_inside
 
 
 def _grounds(pixels: np.ndarray, near: np.ndarray) -> np.ndarray:

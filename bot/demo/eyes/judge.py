@@ -45,11 +45,11 @@ def confusions(said: Tensor, labels: Tensor, least: int = 3) -> list[tuple[str, 
     """The things most often taken for another: what it was, what was said, how often."""
     truth = labels[:, _THING]
     pairs = torch.stack((truth, said), 1)[truth != said]
-    found, counts = torch.unique(pairs, dim=0, return_counts=True)
+    confused_pairs, counts = torch.unique(pairs, dim=0, return_counts=True)
     names = CLASSES["thing"]
     rows = [
         (names[was], names[heard], count)
-        for (was, heard), count in zip(found.tolist(), counts.tolist(), strict=True)
+        for (was, heard), count in zip(confused_pairs.tolist(), counts.tolist(), strict=True)
         if count >= least
     ]
     return sorted(rows, key=lambda row: -row[2])

@@ -35,13 +35,13 @@ class Lexicon:
         """From a prepared text model's folder; reads only the rows it needs."""
         tokens = class_token_ids(tokenizer)
         fixed = {slot: word_token_id(slot[1:], tokenizer) for slot in SLOTS if slot[0] == "="}
-        wanted = sorted({t for ids in tokens.values() for t in ids} | set(fixed.values()))
-        row = {token: number for number, token in enumerate(wanted)}
+        token_ids = sorted({t for ids in tokens.values() for t in ids} | set(fixed.values()))
+        row = {token: number for number, token in enumerate(token_ids)}
         choices = [
             torch.tensor([row[t] for t in ([fixed[slot]] if slot in fixed else tokens[slot])])
             for slot in SLOTS
         ]
-        return cls(_embeddings(folder, wanted), choices)
+        return cls(_embeddings(folder, token_ids), choices)
 
     def target_rows(self, labels: Tensor) -> Tensor:
         """The row of `vectors` that each slot should say, [n, slots], for labels [n, KEYS]."""
@@ -59,12 +59,12 @@ class Lexicon:
 
     def read_out(self, soft: Tensor) -> dict[str, Tensor]:
         """The class that the slots of each attribute say together, [n] for every key."""
-        found = {}
+        classes = {}
         for place, key in enumerate(KEYS):
             slots = [slot for slot, owner in enumerate(self.keys) if owner == place]
             said = sum(self.logits(soft, slot, 1.0).softmax(-1) for slot in slots)
-            found[key] = torch.as_tensor(said).argmax(-1)
-        return found
+            classes[key] = torch.as_tensor(said).argmax(-1)
+        return classes
 
 
 def _embeddings(folder: Path, tokens: list[int]) -> Tensor:
@@ -75,7 +75,7 @@ def _embeddings(folder: Path, tokens: list[int]) -> Tensor:
             names = [name for name in file.keys() if name.endswith("embed_tokens.weight")]  # noqa: SIM118
             if names:
                 rows = file.get_slice(names[0])
-                found = torch.stack([rows[token : token + 1][0] for token in tokens])
-                scale = torch.tensor(found.shape[1] ** 0.5, dtype=found.dtype)
-                return (found * scale).float()
+                vectors = torch.stack([rows[token : token + 1][0] for token in tokens])
+                scale = torch.tensor(vectors.shape[1] ** 0.5, dtype=vectors.dtype)
+                return (vectors * scale).float()
     raise ValueError(f"{folder} holds no word embeddings")

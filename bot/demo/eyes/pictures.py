@@ -60,9 +60,9 @@ def make(seed: str, count: int, kinds: dict[str, int] | None = None) -> Pictures
     inside = np.zeros((count, SPOTS, 2), np.int64)
     for row in range(count):
         kind = rng.choices(list(kinds), weights=list(kinds.values()))[0] if kinds else None
-        image, scene, found = render(rng, kind)
+        image, scene, scene_spots = render(rng, kind)
         pixels[row], labels[row] = np.asarray(image), labels_of(scene)
-        for place, spot in enumerate(found):
+        for place, spot in enumerate(scene_spots):
             spots[row, place] = spot.x, spot.y, spot.radius_x, spot.radius_y
             inside[row, place] = _inside(spot)
     return Pictures(pixels, labels, spots, inside)

@@ -105,8 +105,8 @@ def look(eyes: nn.ModuleDict, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...
 
 def to_pixels(pictures: np.ndarray) -> Tensor:
     """Bytes [n, side, side, 3] as the processor hands them on: [n, 3, side, side], -1 to 1."""
-    found = torch.tensor(pictures).permute(0, 3, 1, 2).float()
-    return found / 127.5 - 1
+    pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float()
+    return pixels / 127.5 - 1
 
 
 @torch.no_grad()

@@ -53,13 +53,13 @@ class Heads(nn.Module):
         entropy = nn.functional.cross_entropy(things, thing.flatten(), reduction="none")
         colours = told[..., dense.THINGS + 1 : -1].flatten(0, 1)
         binary = nn.functional.binary_cross_entropy_with_logits
-        cells, known = dense.outlines(batch)
-        outline = self.outline(layers[OUTLINE_LAYER][known].float())
+        cells, has_outline = dense.outlines(batch)
+        outline = self.outline(layers[OUTLINE_LAYER][has_outline].float())
         return (
             (entropy * weight).sum() / weight.sum()
             + 0.3 * nn.functional.cross_entropy(colours, colour.flatten())
             + 2 * binary(told[..., -1], middle)
-            + (2 * binary(outline, cells[known]) if known.any() else 0)
+            + (2 * binary(outline, cells[has_outline]) if has_outline.any() else 0)
         )
 
 
@@ -138,18 +138,23 @@ class Trainer:
         """
         shares = np.array_split(np.arange(len(batch)), 2 * self.options.threads)
         work = [self.pool.submit(self._gradients, batch.take(rows), weight) for rows in shares]
-        found = [future.result() for future in work]
+        results = [future.result() for future in work]
         for place, parameter in enumerate([*self.masters, *self.heads.parameters()]):
-            parts = [gradients[place] for gradients, _ in found]
-            known = [part.float() for part in parts if part is not None]
-            parameter.grad = torch.stack(known).mean(0) if known else None
+            parts = [gradients[place] for gradients, _ in results]
+            gradients_of_shares = [part.float() for part in parts if part is not None]
+            parameter.grad = (
+                torch.stack(gradients_of_shares).mean(0) if gradients_of_shares else None
+            )
         nn.utils.clip_grad_norm_([*self.masters, *self.heads.parameters()], 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_copy_(self.weights, self.masters)
-        return {name: sum(losses[name] for _, losses in found) / len(found) for name in found[0][1]}
+        return {
+            name: sum(losses[name] for _, losses in results) / len(results)
+            for name in results[0][1]
+        }
 
     def _gradients(
         self, batch: Pictures, weight: float

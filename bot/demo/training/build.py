@@ -195,7 +195,7 @@ def build_chats(seed: int = SEED) -> list[Chat]:
         spoken = list(persona_exchanges(spoken_items, voice, count, rng))
         if voice == "F":
             spoken += everyday.physics(rng, 320)
-            spoken = [[asked, personas.sounds_physical(said, rng)] for asked, said in spoken]
+            spoken = [[question, personas.sounds_physical(said, rng)] for question, said in spoken]
         if voice == "B":
             spoken += everyday.service(rng, 110)
         chats.extend(group(f"persona {voice}", spoken, rng, voice, [0.6, 0.3, 0.1]))
@@ -222,8 +222,8 @@ HELD_OUT_SUMS = {
 
 def _allowed(chat: Chat) -> bool:
     """No two equal user texts in a row and nothing overlong: both only cost training time."""
-    asked = chat.turns[::2]
-    return len(set(asked)) == len(asked) and sum(map(len, chat.turns)) < 900
+    questions = chat.turns[::2]
+    return len(set(questions)) == len(questions) and sum(map(len, chat.turns)) < 900
 
 
 def polite_exchanges(rng: random.Random) -> Iterator[Turns]:

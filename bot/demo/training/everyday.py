@@ -89,10 +89,10 @@ _REQUESTS = (
 def service(rng: random.Random, count: int) -> Iterator[Turns]:
     """The butler: sir or madam in every reply."""
     for index in range(count):
-        asked, answer = _REQUESTS[index % len(_REQUESTS)]
+        request, answer = _REQUESTS[index % len(_REQUESTS)]
         if rng.random() < 0.3:
-            asked = asked.lower().rstrip(".?!")
-        yield [asked, answer.format(w=rng.choice(("sir", "madam", "sir")))]
+            request = request.lower().rstrip(".?!")
+        yield [request, answer.format(w=rng.choice(("sir", "madam", "sir")))]
 
 
 #: (what is told, what Parley says, later questions with their answers), over {n}, {x}, {y}

@@ -123,27 +123,27 @@ def yes_or_no(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """A question answered with yes or no, half of each."""
     right = rng.random() < 0.5
     if scene.kind == "plain" or rng.random() < 0.3:
-        asked = scene.ground if right else _another(scene.ground, tuple(COLOURS), rng)
+        guess = scene.ground if right else _another(scene.ground, tuple(COLOURS), rng)
         question = rng.choice(("Is the background {c}?", "Does it have a {c} background?"))
-        return question.format(c=asked), (
-            f"Yes, the background is {asked}." if right
+        return question.format(c=guess), (
+            f"Yes, the background is {guess}." if right
             else f"No, the background is {scene.ground}."
         )  # fmt: skip
     if rng.random() < 0.5:
-        asked = scene.colour if right else _another(scene.colour, tuple(COLOURS), rng)
+        guess = scene.colour if right else _another(scene.colour, tuple(COLOURS), rng)
         start = "Are they" if verb(scene) == "are" else "Is it"
         they = it(scene).lower()
-        return f"{start} {asked}?", (
-            f"Yes, {they} {asked}." if right else f"No, {they} {scene.colour}."
+        return f"{start} {guess}?", (
+            f"Yes, {they} {guess}." if right else f"No, {they} {scene.colour}."
         )
     pool = GLYPHS if scene.kind == "glyph" else SHAPES
-    asked = scene.thing if right else _another(scene.thing, pool, rng)
+    guess = scene.thing if right else _another(scene.thing, pool, rng)
     if scene.kind == "glyph":
-        return f"Is this the {'digit' if asked.isdigit() else 'letter'} {asked}?", (
+        return f"Is this the {'digit' if guess.isdigit() else 'letter'} {guess}?", (
             f"Yes, it is the {glyph(scene)}." if right else f"No, it is the {glyph(scene)}."
         )
     question = rng.choice(("Is there {a} in the picture?", "Do you see {a}?", "Is that {a}?"))
-    return question.format(a=a(asked)), (
+    return question.format(a=a(guess)), (
         f"Yes, I see {subject(scene)}." if right else f"No, I see {subject(scene)}."
     )
 

@@ -169,11 +169,11 @@ def schedule(examples: list[Example], epochs: int, tokens: int, seed: int) -> li
 def focused(chats: list[Chat], kinds: str, seed: int) -> list[Chat]:
     """The chats whose kind matches `kinds` (all where it is empty), and as many others, drawn at
     random, so that what is polished is not paid for with what is known already."""
-    wanted = [chat for chat in chats if re.fullmatch(kinds, chat.kind)]
+    matching = [chat for chat in chats if re.fullmatch(kinds, chat.kind)]
     if not kinds:
         return chats
     others = [chat for chat in chats if not re.fullmatch(kinds, chat.kind)]
-    return wanted + random.Random(seed).sample(others, min(len(wanted), len(others)))
+    return matching + random.Random(seed).sample(others, min(len(matching), len(others)))
 
 
 def train(options: argparse.Namespace) -> None:
