@@ -56,7 +56,7 @@ def describing(scene: Scene) -> dict[str, tuple[str, ...]]:
         return {"photo": HONEST}
     if scene.kind == "plain":
         return {"background": (scene.ground,)}
-    parts = {"thing": names(scene.thing), "colour": (scene.colour,), "background": (scene.ground,)}
+    parts = {"thing": names(scene.thing), "color": (scene.color,), "background": (scene.ground,)}
     if scene.count in NUMBERS and scene.count != "one":
         parts["count"] = (scene.count, NUMBERS[scene.count])
     return parts
@@ -85,7 +85,7 @@ def ask_all(answer: Answer, seen: Callable[[random.Random, str], tuple[Scene, An
         for index in range(12):
             scene, picture = seen(rng, "glyph" if kind == "read" else "shapes")
             wanted = {
-                "colour": (scene.colour,), "background": (scene.ground,),
+                "color": (scene.color,), "background": (scene.ground,),
                 "shape": names(scene.thing), "count": (scene.count, NUMBERS[scene.count]),
                 "read": names(scene.thing),
             }[kind]  # fmt: skip
@@ -94,10 +94,10 @@ def ask_all(answer: Answer, seen: Callable[[random.Random, str], tuple[Scene, An
     for index in range(16):
         scene, picture = seen(rng, "shapes")
         right = index % 2 == 0
-        colour = scene.colour if right else rng.choice(
-            [c for c in ("red", "blue", "green", "yellow") if c not in (scene.colour, scene.ground)]
+        color = scene.color if right else rng.choice(
+            [c for c in ("red", "blue", "green", "yellow") if c not in (scene.color, scene.ground)]
         )  # fmt: skip
-        question = prompts.PICTURE_YES_NO[index % 2 if index < 8 else 0].format(c=colour)
+        question = prompts.PICTURE_YES_NO[index % 2 if index < 8 else 0].format(c=color)
         ask("yes or no", scene, picture, prompts.DEFAULT_SYSTEM, question,
             ("yes",) if right else ("no",))  # fmt: skip
     for name, system in prompts.PERSONAS.items():
@@ -105,7 +105,7 @@ def ask_all(answer: Answer, seen: Callable[[random.Random, str], tuple[Scene, An
             scene, picture = seen(rng, "shapes")
             question = prompts.PICTURE_DESCRIBE[index % len(prompts.PICTURE_DESCRIBE)]
             text = ask(f"persona {name}: thing", scene, picture, system, question,
-                       names(scene.thing), (scene.colour,))  # fmt: skip
+                       names(scene.thing), (scene.color,))  # fmt: skip
             # No word is wanted where the voice is right, and an impossible one where it is not.
             voice: tuple[tuple[str, ...], ...] = () if checks.CHECKS[name](text) else (("\0",),)
             asked.append(asked[-1]._replace(kind=f"persona {name}: voice", wanted=voice))

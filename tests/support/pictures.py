@@ -24,9 +24,9 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
 
 
 def plain(
-    size: tuple[int, int] = (40, 30), colour: Any = (200, 30, 60), mode: str = "RGB"
+    size: tuple[int, int] = (40, 30), color: Any = (200, 30, 60), mode: str = "RGB"
 ) -> Image.Image:
-    return Image.new(mode, size, colour)
+    return Image.new(mode, size, color)
 
 
 def corner(size: tuple[int, int] = (40, 20), mode: str = "RGB") -> Image.Image:

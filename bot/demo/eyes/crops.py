@@ -1,6 +1,6 @@
 """Quarter-sized pieces of pictures: from them things are learned several times as fast.
 
-The tower's first layers look at neighbours only, so they can learn on four patches a side instead
+The tower's first layers look at neighbors only, so they can learn on four patches a side instead
 of eight. A small thing is cut out of its picture; a large one comes with its picture at half size.
 """
 

@@ -1,7 +1,7 @@
 """What lies in each patch of a picture: dense truth that teaches the tower far quicker than words.
 
 A picture has one shape's name but sixty-four patches, and most of what makes a shape hard to name
-is to tell its outline from the ground in any pair of colours. So the tower is told outlines first.
+is to tell its outline from the ground in any pair of colors. So the tower is told outlines first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .pictures import Pictures
 from .scene import CLASSES
 from .tower import PATCH
 
-THINGS, COLOURS = len(CLASSES["thing"]), len(CLASSES["colour"])
+THINGS, COLORS = len(CLASSES["thing"]), len(CLASSES["color"])
 CELLS = 4  # a side of a patch, for its outline
 CONTRAST = 36  # levels of 255 between a thing and the ground, at least; grain has fewer
 _KIND, _GROUND = list(CLASSES).index("kind"), list(CLASSES).index("ground")
@@ -22,7 +22,7 @@ _PHOTO, _GLYPH = (CLASSES["kind"].index(kind) for kind in ("photo", "glyph"))
 
 
 def contents(batch: Pictures) -> tuple[Tensor, Tensor, Tensor]:
-    """For every patch [n, patches] its thing, its colour and whether a thing's middle lies in it.
+    """For every patch [n, patches] its thing, its color and whether a thing's middle lies in it.
 
     A thing of `THINGS` is the ground.
     """
@@ -30,7 +30,7 @@ def contents(batch: Pictures) -> tuple[Tensor, Tensor, Tensor]:
     middles = (np.arange(grid) + 0.5) / grid
     thing = np.full((count, grid * grid), THINGS)
     thing[batch.labels[:, _KIND] == _PHOTO] = THINGS - 1
-    colour = np.repeat(batch.labels[:, _GROUND, None], grid * grid, 1)
+    color = np.repeat(batch.labels[:, _GROUND, None], grid * grid, 1)
     middle = np.zeros((count, grid * grid), np.float32)
     for place in range(batch.spots.shape[1]):
         spot = batch.spots[:, place]
@@ -45,8 +45,8 @@ def contents(batch: Pictures) -> tuple[Tensor, Tensor, Tensor]:
         inside[rows, nearest] = True
         middle[rows, nearest] = 1
         thing = np.where(inside, batch.inside[:, place, :1], thing)
-        colour = np.where(inside, batch.inside[:, place, 1:], colour)
-    return torch.from_numpy(thing), torch.from_numpy(colour), torch.from_numpy(middle)
+        color = np.where(inside, batch.inside[:, place, 1:], color)
+    return torch.from_numpy(thing), torch.from_numpy(color), torch.from_numpy(middle)
 
 
 def outlines(batch: Pictures) -> tuple[Tensor, Tensor]:
@@ -81,10 +81,10 @@ def _within(spots: np.ndarray, axis: np.ndarray, reach: np.ndarray) -> np.ndarra
 
 
 def _grounds(pixels: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """The middling colour of some pixels away from things, [n, 1, 1, 3]; else the corner's."""
-    colours = pixels[:, 0, 0].astype(np.int16)
+    """The middling color of some pixels away from things, [n, 1, 1, 3]; else the corner's."""
+    colors = pixels[:, 0, 0].astype(np.int16)
     for row, (some, taken) in enumerate(zip(pixels[:, ::4, ::4], near[:, ::4, ::4], strict=True)):
         free = some[~taken]
         if len(free) >= 10:
-            colours[row] = np.median(free, axis=0)
-    return colours[:, None, None]
+            colors[row] = np.median(free, axis=0)
+    return colors[:, None, None]

@@ -9,7 +9,7 @@ from .lexicon import KEYS
 from .scene import CLASSES, SHAPES
 
 #: Figures of one shape each, and the rest.
-BARS = {"colour": 0.95, "ground": 0.95, "shape": 0.90, "count": 0.85}
+BARS = {"color": 0.95, "ground": 0.95, "shape": 0.90, "count": 0.85}
 _KIND, _COUNT, _THING = (KEYS.index(key) for key in ("kind", "count", "thing"))
 
 
@@ -26,7 +26,7 @@ def figures(said: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
     shapes, single = kinds["shapes"], labels[:, _COUNT] == 1
     groups = {
         "kind": ("kind", kind >= 0),
-        "colour": ("colour", shapes | kinds["glyph"] | kinds["plain"]),
+        "color": ("color", shapes | kinds["glyph"] | kinds["plain"]),
         "ground": ("ground", ~kinds["photo"]),
         "shape": ("thing", shapes),
         "one shape": ("thing", shapes & single),

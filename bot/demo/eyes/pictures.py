@@ -30,7 +30,7 @@ class Pictures:
     """Many pictures: pixels [n, side, side, 3] uint8, and what they show.
 
     `labels` [n, keys of CLASSES] int64; `spots` [n, SPOTS, 4] float32 holds x, y and the two radii
-    (a radius of 0: no spot); `inside` [n, SPOTS, 2] int64 the spots' things and colours.
+    (a radius of 0: no spot); `inside` [n, SPOTS, 2] int64 the spots' things and colors.
     """
 
     pixels: np.ndarray
@@ -69,7 +69,7 @@ def make(seed: str, count: int, kinds: dict[str, int] | None = None) -> Pictures
 
 
 def _inside(spot: Spot) -> tuple[int, int]:
-    return CLASSES["thing"].index(spot.thing), CLASSES["colour"].index(spot.colour)
+    return CLASSES["thing"].index(spot.thing), CLASSES["color"].index(spot.color)
 
 
 def save(pictures: Pictures, path: Path) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
-from bot.demo.eyes.scene import COLOURS, COUNTS, GLYPHS, SHAPES, UNKNOWN, Scene, Spot
+from bot.demo.eyes.scene import COLORS, COUNTS, GLYPHS, SHAPES, UNKNOWN, Scene, Spot
 
 SIZE = 96  # pixels a side, as the tower takes them
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
 KINDS = {"shapes": 66, "glyph": 16, "plain": 4, "mixed": 5, "photo": 9}
-# Neighbours that people would argue about are never put on each other.
+# Neighbors that people would argue about are never put on each other.
 CLOSE = (
     {"red", "orange"}, {"orange", "yellow"}, {"orange", "brown"}, {"red", "brown"},
     {"pink", "purple"}, {"black", "brown"}, {"white", "pink"}, {"blue", "purple"},
@@ -44,7 +44,7 @@ def draw(rng: random.Random, kind: str | None = None) -> tuple[Image.Image, Scen
     if kind == "photo":
         scene = Scene("photo", "several", UNKNOWN, UNKNOWN, UNKNOWN)
         return _spoil(_photo(rng, size), rng), scene, []
-    ground = rng.choice(list(COLOURS)) if rng.random() < 0.6 else rng.choice(("white", "black"))
+    ground = rng.choice(list(COLORS)) if rng.random() < 0.6 else rng.choice(("white", "black"))
     image = _ground(rng, size, ground)
     makers: dict[str, Callable[..., tuple[Scene, list[Spot]]]] = {
         "shapes": _shapes,
@@ -60,7 +60,7 @@ def draw(rng: random.Random, kind: str | None = None) -> tuple[Image.Image, Scen
 
 
 def _shade(rng: random.Random, name: str, jitter: int = 10) -> RGB:
-    base = ImageColor.getrgb(rng.choice(COLOURS[name]))
+    base = ImageColor.getrgb(rng.choice(COLORS[name]))
     if rng.random() < 0.5:
         return base[0], base[1], base[2]
     red, green, blue = (min(255, max(0, c + rng.randint(-jitter, jitter))) for c in base[:3])
@@ -68,7 +68,7 @@ def _shade(rng: random.Random, name: str, jitter: int = 10) -> RGB:
 
 
 def _other(rng: random.Random, ground: str) -> str:
-    return rng.choice([c for c in COLOURS if c != ground and {c, ground} not in CLOSE])
+    return rng.choice([c for c in COLORS if c != ground and {c, ground} not in CLOSE])
 
 
 def _ground(rng: random.Random, size: tuple[int, int], name: str) -> Image.Image:
@@ -79,65 +79,65 @@ def _ground(rng: random.Random, size: tuple[int, int], name: str) -> Image.Image
         return Image.composite(Image.new("RGB", size, first), Image.new("RGB", size, second), ramp)
     image = Image.new("RGB", size, first)
     if rng.random() < 0.08:  # a thin frame, which is not the ground
-        frame = _shade(rng, rng.choice(list(COLOURS)))
+        frame = _shade(rng, rng.choice(list(COLORS)))
         box = (0, 0, size[0] - 1, size[1] - 1)
         ImageDraw.Draw(image).rectangle(box, outline=frame, width=rng.randint(1, 4))
     return image
 
 
 def _places(rng: random.Random, size: tuple[int, int], count: int) -> list[tuple[Point, float]]:
-    """Centres and one radius in pixels such that the ``count`` discs do not overlap."""
+    """Centers and one radius in pixels such that the ``count`` discs do not overlap."""
     width, height = size
     side = min(size)
     largest = {1: 0.44, 2: 0.25, 3: 0.21, 4: 0.19, 5: 0.17}[count]
     smallest = {1: 0.14, 2: 0.12, 3: 0.11, 4: 0.1, 5: 0.1}[count]
     radius = side * rng.uniform(smallest, largest)
     for _ in range(200):
-        centres: list[Point] = []
+        centers: list[Point] = []
         for _ in range(count):
             x = rng.uniform(radius * 1.05, width - radius * 1.05)
             y = rng.uniform(radius * 1.05, height - radius * 1.05)
-            if all(math.dist((x, y), c) > radius * 2.15 for c in centres):
-                centres.append((x, y))
-        if len(centres) == count:
-            return [(centre, radius) for centre in centres]
+            if all(math.dist((x, y), c) > radius * 2.15 for c in centers):
+                centers.append((x, y))
+        if len(centers) == count:
+            return [(center, radius) for center in centers]
         radius = max(side * 0.09, radius * 0.98)
     raise ValueError(f"no room for {count} shapes in {size}")
 
 
 def _shapes(rng: random.Random, image: Image.Image, ground: str) -> tuple[Scene, list[Spot]]:
     count = rng.choices((1, 2, 3, 4, 5), weights=(40, 15, 15, 15, 15))[0]
-    name, colour = rng.choice(SHAPES), _other(rng, ground)
-    fill, spots = _shade(rng, colour), []
+    name, color = rng.choice(SHAPES), _other(rng, ground)
+    fill, spots = _shade(rng, color), []
     turn = rng.uniform(-180, 180)
-    for centre, radius in _places(rng, image.size, count):
+    for center, radius in _places(rng, image.size, count):
         scale = radius * rng.uniform(0.85, 1)
-        shape(rng, image, name, centre, scale, turn + rng.uniform(-10, 10), fill)
-        spots.append(_spot(image, centre, scale, name, colour))
-    return Scene("shapes", COUNTS[count], colour, name, ground), spots
+        shape(rng, image, name, center, scale, turn + rng.uniform(-10, 10), fill)
+        spots.append(_spot(image, center, scale, name, color))
+    return Scene("shapes", COUNTS[count], color, name, ground), spots
 
 
 def _mixed(rng: random.Random, image: Image.Image, ground: str) -> tuple[Scene, list[Spot]]:
     spots = []
     places = _places(rng, image.size, rng.randint(2, 5))
-    for name, (centre, radius) in zip(rng.sample(SHAPES, len(places)), places, strict=True):
-        colour = _other(rng, ground)
-        shape(rng, image, name, centre, radius, rng.uniform(-180, 180), _shade(rng, colour))
-        spots.append(_spot(image, centre, radius, name, colour))
+    for name, (center, radius) in zip(rng.sample(SHAPES, len(places)), places, strict=True):
+        color = _other(rng, ground)
+        shape(rng, image, name, center, radius, rng.uniform(-180, 180), _shade(rng, color))
+        spots.append(_spot(image, center, radius, name, color))
     return Scene("mixed", "several", UNKNOWN, "shapes", ground), spots
 
 
 def _glyph(rng: random.Random, image: Image.Image, ground: str) -> tuple[Scene, list[Spot]]:
-    text, colour = rng.choice(GLYPHS), _other(rng, ground)
+    text, color = rng.choice(GLYPHS), _other(rng, ground)
     side = min(image.size)
     font = _font(rng.choice(FONTS), round(side * rng.uniform(0.5, 1.0)))
     left, top, right, bottom = font.getbbox(text)
     x = (image.width - (right - left)) / 2 + side * rng.uniform(-0.12, 0.12)
     y = (image.height - (bottom - top)) / 2 + side * rng.uniform(-0.12, 0.12)
-    ImageDraw.Draw(image).text((x - left, y - top), text, font=font, fill=_shade(rng, colour))
-    centre = (x + (right - left) / 2, y + (bottom - top) / 2)
-    spot = _spot(image, centre, (bottom - top) / 2, text, colour)
-    return Scene("glyph", "one", colour, text, ground), [spot]
+    ImageDraw.Draw(image).text((x - left, y - top), text, font=font, fill=_shade(rng, color))
+    center = (x + (right - left) / 2, y + (bottom - top) / 2)
+    spot = _spot(image, center, (bottom - top) / 2, text, color)
+    return Scene("glyph", "one", color, text, ground), [spot]
 
 
 @functools.cache
@@ -148,10 +148,10 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         return ImageFont.load_default(size)
 
 
-def _spot(image: Image.Image, centre: Point, radius: float, thing: str, colour: str) -> Spot:
+def _spot(image: Image.Image, center: Point, radius: float, thing: str, color: str) -> Spot:
     width, height = image.size
     return Spot(
-        centre[0] / width, centre[1] / height, radius / width, radius / height, thing, colour
+        center[0] / width, center[1] / height, radius / width, radius / height, thing, color
     )
 
 
@@ -159,7 +159,7 @@ def shape(
     rng: random.Random,
     image: Image.Image,
     name: str,
-    centre: Point,
+    center: Point,
     radius: float,
     turn: float,
     fill: RGB,
@@ -174,7 +174,7 @@ def shape(
     for points, ink in _outline(rng, name):
         cos, sin = math.cos(angle), math.sin(angle)
         placed = [
-            (centre[0] + radius * (x * cos - y * sin), centre[1] + radius * (x * sin + y * cos))
+            (center[0] + radius * (x * cos - y * sin), center[1] + radius * (x * sin + y * cos))
             for x, y in points
         ]
         pen.polygon(placed, fill=ink)
@@ -234,18 +234,18 @@ def _heart(t: float) -> Point:
 
 
 def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Something like a photograph: octaves of coloured noise, slopes, soft blobs, grain."""
+    """Something like a photograph: octaves of colored noise, slopes, soft blobs, grain."""
     noise = np.random.default_rng(rng.getrandbits(32))
     total = np.full((size[1], size[0], 3), rng.uniform(60, 190))
     tint = noise.uniform(0.2, 1, 3)
     strength = rng.uniform(60, 150)
     for octave in range(rng.randint(2, 6)):
         cells = 2 ** (octave + 1)
-        grey, colour = (
+        gray, color = (
             noise.uniform(-1, 1, (cells, cells, 1)),
             noise.uniform(-1, 1, (cells, cells, 3)),
         )
-        layer = grey * tint + colour * rng.uniform(0, 0.6)
+        layer = gray * tint + color * rng.uniform(0, 0.6)
         small = Image.fromarray(((layer + 1.6) / 3.2 * 255).clip(0, 255).astype(np.uint8))
         big = np.asarray(small.resize(size, Image.Resampling.BICUBIC), dtype=float)
         total += (big / 127.5 - 1) * strength

@@ -14,7 +14,7 @@ SHAPES = (
 GLYPHS = tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")  # no I and no O: they are 1 and 0 to the eye
 UNKNOWN = "unknown"
 THINGS = (*SHAPES, *GLYPHS, "shapes", "nothing", UNKNOWN)
-COLOURS = {
+COLORS = {
     "red": ("#ff0000", "#e02020", "#c81010", "#dc143c", "#b22222", "#f03c3c"),
     "orange": ("#ff8c00", "#ffa500", "#f57c00", "#ff7f2a"),
     "yellow": ("#ffff00", "#ffeb3b", "#ffe119", "#f5dc32", "#ffd700"),
@@ -37,9 +37,9 @@ class Scene:
 
     kind: Kind
     count: str  # one of COUNTS
-    colour: str  # of what is in front; a plain picture's is its ground's
+    color: str  # of what is in front; a plain picture's is its ground's
     thing: str  # one of THINGS
-    ground: str  # colour of the background
+    ground: str  # color of the background
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,22 @@ class Spot:
     radius_x: float
     radius_y: float
     thing: str
-    colour: str
+    color: str
 
 
 # The soft tokens in reading order: each slot either says a fixed word or one about the scene.
 SLOTS: tuple[str, ...] = (
     "=picture", "=:", "kind", "count",
-    "colour", "thing", "=on", "=a",
+    "color", "thing", "=on", "=a",
     "ground", "=background", "=.", "count",
-    "colour", "thing", "ground", "=.",
+    "color", "thing", "ground", "=.",
 )  # fmt: skip
 CLASSES: dict[str, tuple[str, ...]] = {
     "kind": ("shapes", "glyph", "plain", "mixed", "photo"),
     "count": COUNTS,
-    "colour": (*COLOURS, UNKNOWN),
+    "color": (*COLORS, UNKNOWN),
     "thing": THINGS,
-    "ground": (*COLOURS, UNKNOWN),
+    "ground": (*COLORS, UNKNOWN),
 }
 # Where the word that Gemma should read differs from the class's name.
 SPOKEN = {"glyph": "character", "mixed": "various"}

@@ -1,7 +1,7 @@
 """The eyes themselves: a small SigLIP tower and Gemma 3's projector, and how they start out.
 
 A tower trained from nothing on some hundred thousand pictures has no time to find out that
-neighbouring patches belong together. So it starts with that knowledge: in the first layers every
+neighboring patches belong together. So it starts with that knowledge: in the first layers every
 head looks at the patch at one fixed offset, as the taps of a convolution do; training is free to
 unlearn it. The projector starts out with the words: its first rows are their embeddings.
 """

@@ -41,23 +41,23 @@ class Heads(nn.Module):
         super().__init__()
         self.outline = nn.Sequential(nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, dense.CELLS**2))
         self.contents = nn.Sequential(
-            nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, dense.THINGS + 1 + dense.COLOURS + 1)
+            nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, dense.THINGS + 1 + dense.COLORS + 1)
         )
 
     def forward(self, layers: tuple[Tensor, ...], batch: Pictures) -> Tensor:
         """How badly each patch's outline and contents are told; the ground counts half."""
-        thing, colour, middle = dense.contents(batch)
+        thing, color, middle = dense.contents(batch)
         told = self.contents(layers[CONTENTS_LAYER].float())
         weight = torch.where(thing == dense.THINGS, 0.5, 1.0).flatten()
         things = told[..., : dense.THINGS + 1].flatten(0, 1)
         entropy = nn.functional.cross_entropy(things, thing.flatten(), reduction="none")
-        colours = told[..., dense.THINGS + 1 : -1].flatten(0, 1)
+        colors = told[..., dense.THINGS + 1 : -1].flatten(0, 1)
         binary = nn.functional.binary_cross_entropy_with_logits
         cells, has_outline = dense.outlines(batch)
         outline = self.outline(layers[OUTLINE_LAYER][has_outline].float())
         return (
             (entropy * weight).sum() / weight.sum()
-            + 0.3 * nn.functional.cross_entropy(colours, colour.flatten())
+            + 0.3 * nn.functional.cross_entropy(colors, color.flatten())
             + 2 * binary(told[..., -1], middle)
             + (2 * binary(outline, cells[has_outline]) if has_outline.any() else 0)
         )
@@ -201,7 +201,7 @@ def prefetched(stream: Iterator[Pictures]) -> Iterator[Pictures]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train for the given time; a checkpoint and a judgement every few minutes."""
+    """Train for the given time; a checkpoint and a judgment every few minutes."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     trainer = Trainer(options)
@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--dense", type=float, default=1.0, help="weight of what the patches tell")
     add("--threads", type=int, default=2)
     add("--seed", type=int, default=1)
-    add("--judge", type=float, default=5, help="minutes between judgements")
+    add("--judge", type=float, default=5, help="minutes between judgments")
     add("--say", type=float, default=20, help="seconds between lines")
     train(parser.parse_args(argv))
     return 0

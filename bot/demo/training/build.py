@@ -240,7 +240,7 @@ def haiku_requests(rng: random.Random) -> Iterator[Turns]:
 
 
 def other_personas(items: list[Item], rng: random.Random) -> Iterator[Chat]:
-    """Personas beyond the six, so that the system text is read and not merely recognised."""
+    """Personas beyond the six, so that the system text is read and not merely recognized."""
     for other in personas.OTHERS:
         for _ in range(10):
             item = rng.choice(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from bot.demo.eyes.scene import COLOURS, COUNTS, GLYPHS, SHAPES, UNKNOWN, Scene
+from bot.demo.eyes.scene import COLORS, COUNTS, GLYPHS, SHAPES, UNKNOWN, Scene
 
 PHOTO = (
     "I am a small demo model: I can only make out colours and simple shapes, not photographs.",
@@ -21,16 +21,16 @@ def random_scene(rng: random.Random, kind: str | None = None) -> Scene:
     kind = kind or rng.choices(("shapes", "glyph", "plain", "mixed", "photo"), (56, 20, 9, 6, 9))[0]
     if kind == "photo":
         return Scene("photo", "several", UNKNOWN, UNKNOWN, UNKNOWN)
-    ground = rng.choice(list(COLOURS)) if rng.random() < 0.6 else rng.choice(("white", "black"))
-    colour = rng.choice([name for name in COLOURS if name != ground])
+    ground = rng.choice(list(COLORS)) if rng.random() < 0.6 else rng.choice(("white", "black"))
+    color = rng.choice([name for name in COLORS if name != ground])
     if kind == "plain":
         return Scene("plain", "no", ground, "nothing", ground)
     if kind == "mixed":
         return Scene("mixed", "several", UNKNOWN, "shapes", ground)
     if kind == "glyph":
-        return Scene("glyph", "one", colour, rng.choice(GLYPHS), ground)
+        return Scene("glyph", "one", color, rng.choice(GLYPHS), ground)
     count = COUNTS[rng.choices((1, 2, 3, 4, 5), (40, 15, 15, 15, 15))[0]]
-    return Scene("shapes", count, colour, rng.choice(SHAPES), ground)
+    return Scene("shapes", count, color, rng.choice(SHAPES), ground)
 
 
 def a(words_: str) -> str:
@@ -49,10 +49,10 @@ def subject(scene: Scene) -> str:
     """What is in front: "a red circle", "three red circles", "the letter A in red"."""
     if scene.kind == "shapes":
         if scene.count == "one":
-            return a(f"{scene.colour} {scene.thing}")
-        return f"{scene.count} {scene.colour} {plural(scene.thing)}"
+            return a(f"{scene.color} {scene.thing}")
+        return f"{scene.count} {scene.color} {plural(scene.thing)}"
     if scene.kind == "glyph":
-        return f"the {glyph(scene)} in {scene.colour}"
+        return f"the {glyph(scene)} in {scene.color}"
     if scene.kind == "plain":
         return f"only plain {scene.ground}"
     return "several different shapes"
@@ -85,15 +85,15 @@ def describe(scene: Scene, rng: random.Random) -> str:
     ).format(w=whole(scene), W=upper(whole(scene)))  # fmt: skip
 
 
-def colour(scene: Scene, rng: random.Random) -> str:
+def color(scene: Scene, rng: random.Random) -> str:
     if scene.kind == "photo":
         return rng.choice(PHOTO)
     if scene.kind == "plain":
         return f"It is {scene.ground}."
     if scene.kind == "mixed":
         return f"The shapes have different colours, on {a(scene.ground)} background."
-    noun = "" if rng.random() < 0.5 else f"The {named(scene)} {verb(scene)} {scene.colour}."
-    return noun or f"{it(scene)} {scene.colour}."
+    noun = "" if rng.random() < 0.5 else f"The {named(scene)} {verb(scene)} {scene.color}."
+    return noun or f"{it(scene)} {scene.color}."
 
 
 def ground(scene: Scene, rng: random.Random) -> str:

@@ -1,7 +1,7 @@
 """Chats about pictures: what the slots of `bot.demo.eyes` say, asked and told in many ways.
 
 A picture stands in a turn's text as `PICTURE`; the chat carries one scene for each. The eyes know
-one kind of thing a picture, its number and colour, and the ground; of all else Parley must say
+one kind of thing a picture, its number and color, and the ground; of all else Parley must say
 that it cannot make it out.
 """
 
@@ -11,14 +11,14 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bot.demo.eyes.scene import COLOURS, GLYPHS, SHAPES, Scene
+from bot.demo.eyes.scene import COLORS, GLYPHS, SHAPES, Scene
 
 from . import personas, words
 from .generators import Turns
 from .sayings import (
     a,
     beyond,
-    colour,
+    color,
     count,
     describe,
     glyph,
@@ -58,7 +58,7 @@ DESCRIBE = (
     "What is shown here?", "and this?", "Caption this.", "Any idea what this is?", "",
     "", "", "",
 )  # fmt: skip
-COLOUR = (
+COLOR = (
     "What colour is it?", "what color is it?", "Which colour do you see?", "the colour?",
     "What colour is the {t}?", "Which colour does the {t} have?", "Tell me its colour.",
     "What color is this?", "Is there a colour?", "colour of the {t}?", "What colour has the {t}?",
@@ -91,7 +91,7 @@ BEYOND = (
 
 Answer = Callable[[Scene, random.Random], str]
 ASKS: tuple[tuple[tuple[str, ...], Answer, int], ...] = (
-    (DESCRIBE, describe, 40), (COLOUR, colour, 17), (GROUND, ground, 12), (SHAPE, shape, 10),
+    (DESCRIBE, describe, 40), (COLOR, color, 17), (GROUND, ground, 12), (SHAPE, shape, 10),
     (COUNT, count, 14), (READ, read, 9), (BEYOND, beyond, 6),
 )  # fmt: skip
 
@@ -123,18 +123,18 @@ def yes_or_no(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """A question answered with yes or no, half of each."""
     right = rng.random() < 0.5
     if scene.kind == "plain" or rng.random() < 0.3:
-        guess = scene.ground if right else _another(scene.ground, tuple(COLOURS), rng)
+        guess = scene.ground if right else _another(scene.ground, tuple(COLORS), rng)
         question = rng.choice(("Is the background {c}?", "Does it have a {c} background?"))
         return question.format(c=guess), (
             f"Yes, the background is {guess}." if right
             else f"No, the background is {scene.ground}."
         )  # fmt: skip
     if rng.random() < 0.5:
-        guess = scene.colour if right else _another(scene.colour, tuple(COLOURS), rng)
+        guess = scene.color if right else _another(scene.color, tuple(COLORS), rng)
         start = "Are they" if verb(scene) == "are" else "Is it"
         they = it(scene).lower()
         return f"{start} {guess}?", (
-            f"Yes, {they} {guess}." if right else f"No, {they} {scene.colour}."
+            f"Yes, {they} {guess}." if right else f"No, {they} {scene.color}."
         )
     pool = GLYPHS if scene.kind == "glyph" else SHAPES
     guess = scene.thing if right else _another(scene.thing, pool, rng)

@@ -87,7 +87,7 @@ def _layout(tokenizer: Any, chat: Chat, *, prompt: bool) -> tuple[list[int], tup
 
 
 def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
-    """Batches of about `tokens` padded tokens: neighbours in length together, order shuffled."""
+    """Batches of about `tokens` padded tokens: neighbors in length together, order shuffled."""
     ordered = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
     result: list[list[Example]] = [[]]
     for example in ordered:

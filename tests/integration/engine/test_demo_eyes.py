@@ -21,19 +21,19 @@ from bot.engine.model.loading import LocalEngineConfig
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
-COLOURS = {
+COLORS = {
     "red": "#e02020", "green": "#008000", "blue": "#1e50dc", "yellow": "#ffe119",
     "purple": "#800080", "orange": "#ff8c00", "pink": "#ff69b4", "black": "#000000",
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "star")
-PEOPLE = [(colour, name) for colour in COLOURS for name in SHAPES]
+PEOPLE = [(color, name) for color in COLORS for name in SHAPES]
 GREEDY = SamplingParams(temperature=0, max_new_tokens=40)
 
 
-def picture(colour: str, name: str) -> Image:
+def picture(color: str, name: str) -> Image:
     """One large shape on white, as somebody would draw it to try the bot out."""
     canvas = PILImage.new("RGB", (240, 240), "white")
-    rgb = ImageColor.getrgb(COLOURS[colour])
+    rgb = ImageColor.getrgb(COLORS[color])
     shape(random.Random(0), canvas, name, (120, 120), 80, 0.0, rgb[:3])
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
@@ -53,16 +53,14 @@ async def ask(engine: LocalEngine, who: int, shown: Image) -> str:
 
 
 @pytest.mark.parametrize("quantize", ["none", "auto"])
-async def test_everybody_gets_their_own_colour_and_shape_back(folder: Path, quantize: str) -> None:
+async def test_everybody_gets_their_own_color_and_shape_back(folder: Path, quantize: str) -> None:
     config = LocalEngineConfig(
         str(folder), device="cpu", quantize=quantize, max_context=512, max_batch=32
     )
     engine = LocalEngine(config)
     await engine.start()
     try:
-        asked = [
-            ask(engine, who, picture(colour, name)) for who, (colour, name) in enumerate(PEOPLE)
-        ]
+        asked = [ask(engine, who, picture(color, name)) for who, (color, name) in enumerate(PEOPLE)]
         replies = await asyncio.gather(*asked)
         alone = [await ask(engine, who, picture(*PEOPLE[who])) for who in (0, 13, 31)]
     finally:
@@ -71,7 +69,7 @@ async def test_everybody_gets_their_own_colour_and_shape_back(folder: Path, quan
         (asked, set(re.findall(r"[a-z]+", reply.lower())))
         for asked, reply in zip(PEOPLE, replies, strict=True)
     ]
-    others = {*COLOURS, *SHAPES}
+    others = {*COLORS, *SHAPES}
     assert [(asked, said) for asked, said in told if said & (others - set(asked))] == []
     # One may leave a word out ("I see a square on a white background").
     assert len([asked for asked, said in told if not said.issuperset(asked)]) <= 1, replies

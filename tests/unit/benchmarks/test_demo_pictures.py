@@ -1,4 +1,4 @@
-"""The benchmark's judgement of answers about pictures."""
+"""The benchmark's judgment of answers about pictures."""
 
 from __future__ import annotations
 

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from benchmarks import demo_prompts as held
-from bot.demo.eyes.scene import COLOURS
+from bot.demo.eyes.scene import COLORS
 from bot.demo.training import build, sight, words
 from bot.demo.training import personas as training_personas
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     return re.sub(r"[^a-z0-9+]+", " ", text.lower()).strip()
 
 
@@ -24,7 +24,7 @@ def chats() -> list[build.Chat]:
 @pytest.fixture(scope="module")
 def asked(chats: list[build.Chat]) -> set[str]:
     texts = (text for chat in chats for text in chat.turns[::2])
-    return {normalise(text.rpartition(sight.PICTURE)[2]) for text in texts}
+    return {normalize(text.rpartition(sight.PICTURE)[2]) for text in texts}
 
 
 def held_out() -> set[str]:
@@ -35,9 +35,9 @@ def held_out() -> set[str]:
     prompts |= {f"What is the capital of {country}?" for country in held.CAPITALS}
     prompts |= {f"What is {a} + {b}?" for a, b in held.SUMS}
     prompts |= set(held.PICTURE_DESCRIBE).union(*held.PICTURE_QUESTIONS.values())
-    prompts |= {ask.format(c=colour) for ask in held.PICTURE_YES_NO for colour in COLOURS}
+    prompts |= {ask.format(c=color) for ask in held.PICTURE_YES_NO for color in COLORS}
     prompts |= {chat[0].format(name=name) for chat in held.NAME_CHATS for name in held.NAMES}
-    return {normalise(prompt) for prompt in prompts}
+    return {normalize(prompt) for prompt in prompts}
 
 
 def test_no_held_out_prompt_is_trained_on(asked: set[str]) -> None:

@@ -29,7 +29,7 @@ def adapter(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Replace the slow parts (35 seconds of dequantising) by small files; what was built."""
+    """Replace the slow parts (35 seconds of dequantizing) by small files; what was built."""
     built: list[Path] = []
 
     def weights(_gguf: Path, output: Path, _adapter: Path | None, _say: prepare.Progress) -> None:

@@ -104,7 +104,7 @@ class TestFormats:
         assert near(image.getpixel((9, 5)), WHITE)
 
     @pytest.mark.parametrize(("mode", "key"), [("L", 0), ("RGB", (0, 0, 0))])
-    def test_a_transparent_colour_is_on_white(self, mode: str, key: Any) -> None:
+    def test_a_transparent_color_is_on_white(self, mode: str, key: Any) -> None:
         source = plain((200, 200), 0 if mode == "L" else (0, 0, 0), mode)
         assert near(read(encoded(source, transparency=key)).getpixel((5, 5)), WHITE)
 
@@ -139,7 +139,7 @@ class TestFormats:
         ],
     )
     def test_of_many_frames_the_first_and_it_says_so(self, format: str, note: str) -> None:
-        frames = [plain((20, 20), colour) for colour in ("red", "blue", "green")]
+        frames = [plain((20, 20), color) for color in ("red", "blue", "green")]
         options: dict[str, Any] = {"save_all": True, "append_images": frames[1:]}
         if format == "WEBP":
             options["lossless"] = True
@@ -215,7 +215,7 @@ class TestMetadata:
         assert not image.getexif()
         assert not {"icc_profile", "comment", "dpi", "exif"} & set(image.info)
 
-    def test_the_colour_profile_is_applied(self) -> None:
+    def test_the_color_profile_is_applied(self) -> None:
         source = plain((200, 200), (0, 255, 0)).convert("RGB")
         swapped = _profile_with_red_and_green_swapped()
         assert near(read(encoded(source, icc_profile=swapped)).getpixel((9, 9)), RED, 40)
@@ -224,7 +224,7 @@ class TestMetadata:
     def test_a_broken_profile_is_ignored(self, profile: bytes) -> None:
         assert near(read(encoded(plain(), icc_profile=profile)).getpixel((5, 5)), (200, 30, 60))
 
-    def test_a_profile_of_another_colour_space_is_ignored(self) -> None:
+    def test_a_profile_of_another_color_space_is_ignored(self) -> None:
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
         assert near(read(encoded(plain(), icc_profile=lab)).getpixel((5, 5)), (200, 30, 60))
 

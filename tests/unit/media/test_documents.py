@@ -97,7 +97,7 @@ class TestText:
     def test_big_endian_with_a_mark(self) -> None:
         assert text_of("\ufeffGrüße".encode("utf-16-be")).text == "Grüße"
 
-    def test_line_ends_and_colours_of_logs(self) -> None:
+    def test_line_ends_and_colors_of_logs(self) -> None:
         assert (
             text_of(b"one\r\ntwo  \rthree\n\x1b[31mred\x1b[0m\n\n").text == "one\ntwo\nthree\nred"
         )

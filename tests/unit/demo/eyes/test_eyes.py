@@ -83,13 +83,13 @@ def test_patches_know_what_lies_in_them() -> None:
     rng = random.Random(2)
     for _ in range(20):
         picture = pictures.make(f"patch {rng.random()}", 1, {"mixed": 1})
-        thing, colour, middle = dense.contents(picture)
+        thing, color, middle = dense.contents(picture)
         count = int((picture.spots[0, :, 2] > 0).sum())
         assert int(middle.sum()) == count
         told = set(thing[0].tolist()) - {dense.THINGS}
         assert told == set(picture.inside[0, :count, 0].tolist())
         ground = picture.labels[0, KEYS.index("ground")]
-        assert (colour[0][thing[0] == dense.THINGS] == ground).all()
+        assert (color[0][thing[0] == dense.THINGS] == ground).all()
 
 
 def test_a_shift_takes_one_place_to_another() -> None:
@@ -140,9 +140,9 @@ def test_the_words_own_vectors_are_read_as_those_words() -> None:
     said = lexicon.read_out(soft)
     assert torch.equal(torch.stack([said[key] for key in KEYS], 1), labels)
     found = judge.figures(said, labels)
-    assert found["colour"] == found["shape"] == found["count"] == 1.0
-    said["colour"] = (said["colour"] + 1) % len(CLASSES["colour"])
-    assert judge.figures(said, labels)["colour"] == 0.0
+    assert found["color"] == found["shape"] == found["count"] == 1.0
+    said["color"] = (said["color"] + 1) % len(CLASSES["color"])
+    assert judge.figures(said, labels)["color"] == 0.0
     said["thing"] = torch.full_like(said["thing"], CLASSES["thing"].index("moon"))
     assert {heard for _, heard, _ in judge.confusions(said["thing"], labels, 1)} == {"moon"}
 
@@ -244,5 +244,5 @@ def test_labels_are_the_scenes() -> None:
     scene = Scene("shapes", "three", "red", "star", "white")
     found = dict(zip(KEYS, pictures.labels_of(scene), strict=True))
     assert {key: CLASSES[key][place] for key, place in found.items()} == {
-        "kind": "shapes", "count": "three", "colour": "red", "thing": "star", "ground": "white",
+        "kind": "shapes", "count": "three", "color": "red", "thing": "star", "ground": "white",
     }  # fmt: skip

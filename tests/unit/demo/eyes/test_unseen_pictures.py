@@ -15,7 +15,7 @@ from bot.demo.eyes.tower import build_eyes, look, to_pixels
 pytestmark = pytest.mark.usefixtures("one_thread")
 #: What the shipped eyes reach at least; see bot/demo/README.md for the figures on more pictures.
 LEAST = {
-    "colour": 0.95, "ground": 0.95, "shape": 0.9, "count": 0.85, "glyph": 0.8, "photo": 0.95
+    "color": 0.95, "ground": 0.95, "shape": 0.9, "count": 0.85, "glyph": 0.8, "photo": 0.95
 }  # fmt: skip
 
 

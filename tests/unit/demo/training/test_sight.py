@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from benchmarks import demo_checks as checks
-from bot.demo.eyes.scene import CLASSES, COLOURS, SLOTS, UNKNOWN, Scene
+from bot.demo.eyes.scene import CLASSES, COLORS, SLOTS, UNKNOWN, Scene
 from bot.demo.eyes.words import slot_words
 from bot.demo.training import build, everyday, personas, sayings, sight
 
@@ -41,15 +41,15 @@ def test_there_are_many_pictures_of_every_kind_and_class(chats: list[build.Chat]
     assert any(text == sight.PICTURE for chat in chats for text in chat.turns[::2])
 
 
-def test_no_reply_names_a_colour_that_is_not_in_the_picture(chats: list[build.Chat]) -> None:
+def test_no_reply_names_a_color_that_is_not_in_the_picture(chats: list[build.Chat]) -> None:
     judged = 0
     for chat in chats:
         if len(chat.turns) > 2 or chat.kind != "sight":
             continue
-        colours = {scene.colour for scene in chat.scenes} | {s.ground for s in chat.scenes}
-        named = set(re.findall(r"\w+", chat.turns[1].lower())) & set(COLOURS)
+        colors = {scene.color for scene in chat.scenes} | {s.ground for s in chat.scenes}
+        named = set(re.findall(r"\w+", chat.turns[1].lower())) & set(COLORS)
         judged += bool(named)
-        assert named <= colours, chat
+        assert named <= colors, chat
     assert judged > 150
 
 
