@@ -85,7 +85,7 @@ slow = settings(
 )
 
 
-@slow
+@settings(slow, max_examples=8)
 @given(asks(sees=True), shape, st.booleans())
 def test_random_mixes_with_pictures(
     seeing: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
@@ -93,9 +93,27 @@ def test_random_mixes_with_pictures(
     check(seeing, wanted, shape, tight)
 
 
-@slow
+@settings(slow, max_examples=8)
 @given(asks(sees=False), shape, st.booleans())
 def test_random_mixes_text_only(
+    blind: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(blind, wanted, shape, tight)
+
+
+@pytest.mark.slow
+@slow
+@given(asks(sees=True), shape, st.booleans())
+def test_many_random_mixes_with_pictures(
+    seeing: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(seeing, wanted, shape, tight)
+
+
+@pytest.mark.slow
+@slow
+@given(asks(sees=False), shape, st.booleans())
+def test_many_random_mixes_text_only(
     blind: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
 ) -> None:
     check(blind, wanted, shape, tight)
@@ -120,6 +138,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.slow
 @settings(slow, max_examples=20)
 @given(asks(sees=True), shape)
 def test_a_backend_of_ones_own_with_pictures(
@@ -128,6 +147,7 @@ def test_a_backend_of_ones_own_with_pictures(
     check(seeing, wanted, {**shape, "kernel": "toy", "lean": False}, tight=True)
 
 
+@pytest.mark.slow
 @settings(slow, max_examples=20)
 @given(asks(sees=False), shape)
 def test_a_backend_of_ones_own_text_only(

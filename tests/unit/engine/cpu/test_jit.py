@@ -37,6 +37,7 @@ def python(*arguments: str, cpu: str, features: str, cache: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cpu", "features", "wanted", "unwanted"),
     [
@@ -56,6 +57,7 @@ def test_each_kind_of_cpu_gets_its_instructions(
     assert other == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has("avx512vnni"), reason="here all other tests run on AVX2 alone")
 def test_all_of_it_holds_with_avx2_alone(tmp_path: Path) -> None:
     tests = [
