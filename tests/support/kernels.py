@@ -48,6 +48,6 @@ class PlainLinear(Int8Linear):
     def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
         self._whole = whole.float()
 
-    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def unscaled_product(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scale = rows.abs().amax(-1, keepdim=True) / 127
         return (rows / scale).round() @ self._whole.t() * self._scales, scale

@@ -29,58 +29,58 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, types
 
-from bot.engine.cpu.int16_attention import QUERIES
+from bot.engine.cpu.int16_attention import QUERY_TILE
 from bot.engine.cpu.jit import (
     FLOATS,
     LANES,
-    NEAREST,
     PAIRS,
-    PANEL,
+    PANEL_WIDTH,
+    ROUNDING_MAGIC,
     WORDS,
-    across,
+    as_pointer,
     dot_pairs,
-    exp,
-    exps,
+    emit_exp,
+    fast_exp,
     inner,
-    larger,
-    load,
-    magnitude,
+    load_vector,
+    max_magnitude,
+    max_signed,
     native,
-    pointer,
-    select,
-    shares,
-    splat,
-    thread,
+    reduce_vectors,
+    select_or,
+    splat_scalar,
+    thread_number,
+    work_items,
 )
 
-KEYS = 64
+KEY_TILE = 64
 """Tokens between two looks at the largest score."""
-TOGETHER = 16
+KEY_GROUP = 16
 """Tokens whose keys lie together, and what a block's size and a head's must be multiples of."""
-_HEAVIEST = 4096  # what a weight is rounded to at most
-_TILE = 4  # rows whose sums are made at once
-_PARTS = TOGETHER // LANES
+_WEIGHT_QMAX = 4096  # what a weight is rounded to at most
+_ROW_TILE = 4  # rows whose sums are made at once
+_GROUP_REGISTERS = KEY_GROUP // LANES
 
 _F = np.float32
-_ZERO, _LEAST = _F(0), _F(-np.inf)
-_FAR = -87.0  # e to that is as small as float32 gets
+_ZERO, _MINUS_INFINITY = _F(0), _F(-np.inf)
+_MIN_EXPONENT = -87.0  # e to that is as small as float32 gets
 _TINY, _INFINITY = 1e-30, math.inf
 _WORD, _LONG, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
-def bound(dim: int) -> int:
+def qmax_for(dim: int) -> int:
     """The largest whole number in the pool: all sums of products must fit into 32 bits."""
-    return min(math.isqrt((2**31 - 1) // dim), (2**31 - 1) // (KEYS * _HEAVIEST))
+    return min(math.isqrt((2**31 - 1) // dim), (2**31 - 1) // (KEY_TILE * _WEIGHT_QMAX))
 
 
-def room(shared: int, dim: int) -> int:
+def scratch_bytes(shared: int, dim: int) -> int:
     """Bytes of scratch for one thread; see `_attend_tile`. `shared`: heads that share keys."""
-    rows = -(-QUERIES * shared // _TILE) * _TILE
-    return rows * (6 * dim + 6 * KEYS + 16) + 4 * KEYS + 8 * KEYS // TOGETHER + 16
+    rows = -(-QUERY_TILE * shared // _ROW_TILE) * _ROW_TILE
+    return rows * (6 * dim + 6 * KEY_TILE + 16) + 4 * KEY_TILE + 8 * KEY_TILE // KEY_GROUP + 16
 
 
 def _sum_products(
-    b: Any, groups: Any, factors: Any, apart: Any, vectors: Callable[[Any], tuple[Any, Any]]
+    b: Any, groups: Any, factors: Any, apart: Any, vector_address: Callable[[Any], tuple[Any, Any]]
 ) -> list[list[Any]]:
     """Sums over i < 8 * groups of factors[r][i] * vectors[i], in one loop.
 
@@ -95,65 +95,74 @@ def _sum_products(
         For each row a list of registers that hold its 16 sums, as float32.
     """
     zero = ir.Constant(WORDS, [0] * LANES)
-    before, loop, after = b.block, b.append_basic_block("group"), b.append_basic_block("end")
+    entry, loop, end = b.block, b.append_basic_block("group"), b.append_basic_block("end")
     b.branch(loop)
     b.position_at_end(loop)
     group = b.phi(_LONG)
-    starts = [[b.phi(WORDS) for _ in range(_PARTS)] for _ in range(_TILE)]
-    sums = [list(mine) for mine in starts]
-    first, pitch = vectors(group)
+    starts = [[b.phi(WORDS) for _ in range(_GROUP_REGISTERS)] for _ in range(_ROW_TILE)]
+    sums = [list(row_sums) for row_sums in starts]
+    first, pitch = vector_address(group)
     rows = [b.add(factors, b.add(b.shl(group, _LONG(5)), b.mul(apart, _LONG(row)))) for row in
-            range(_TILE)]  # fmt: skip
+            range(_ROW_TILE)]  # fmt: skip
     for turn in range(8):
         place = b.add(first, b.mul(pitch, _LONG(turn)))
-        pairs = [load(b, PAIRS, place, 4 * LANES * part) for part in range(_PARTS)]
+        pairs = [load_vector(b, PAIRS, place, 4 * LANES * part) for part in range(_GROUP_REGISTERS)]
         for mine, row in zip(sums, rows, strict=True):
-            factor = b.bitcast(splat(b, load(b, _WORD, row, 4 * turn), WORDS), PAIRS)
+            factor = b.bitcast(splat_scalar(b, load_vector(b, _WORD, row, 4 * turn), WORDS), PAIRS)
             mine[:] = [dot_pairs(b, s, p, factor) for s, p in zip(mine, pairs, strict=True)]
     following = b.add(group, _LONG(1))
-    group.add_incoming(_LONG(0), before)
+    group.add_incoming(_LONG(0), entry)
     group.add_incoming(following, loop)
     for mine, more in zip(starts, sums, strict=True):
         for one, other in zip(mine, more, strict=True):
-            one.add_incoming(zero, before)
+            one.add_incoming(zero, entry)
             one.add_incoming(other, loop)
-    b.cbranch(b.icmp_signed("<", following, groups), loop, after)
-    b.position_at_end(after)
+    b.cbranch(b.icmp_signed("<", following, groups), loop, end)
+    b.position_at_end(end)
     return [[b.sitofp(total, FLOATS) for total in mine] for mine in sums]
 
 
-def _put(b: Any, vector: Any, address: Any, offset: int) -> None:
+def _store_vector(b: Any, vector: Any, address: Any, offset: int) -> None:
     place = b.inttoptr(b.add(address, _LONG(offset)), vector.type.as_pointer())
     b.store(vector, place, align=4)
 
 
 @native
-def _score(typing: Any, queries: Any, keys: Any, sizes: Any, dim: Any, out: Any) -> Any:
+def _score_keys(typing: Any, queries: Any, keys: Any, key_scales: Any, dim: Any, out: Any) -> Any:
     """out[r, :16] = queries[r] @ keys * sizes for 4 rows and 16 tokens.
 
     Addresses of int16 [4, dim], int16 [dim / 2, 16, 2], float32 [16] and float32 [4, KEYS].
     """
 
-    def build(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        queries, keys, sizes, dim, out = arguments
+    def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        queries, keys, key_scales, dim, out = arguments
 
-        def vectors(group: Any) -> tuple[Any, Any]:
-            return b.add(keys, b.mul(group, _LONG(32 * TOGETHER))), _LONG(4 * TOGETHER)
+        def vector_address(group: Any) -> tuple[Any, Any]:
+            return b.add(keys, b.mul(group, _LONG(32 * KEY_GROUP))), _LONG(4 * KEY_GROUP)
 
         groups = b.lshr(dim, _LONG(4))
-        found = _sum_products(b, groups, queries, b.mul(dim, _LONG(2)), vectors)
-        for row, mine in enumerate(found):
-            for part, total in enumerate(mine):
-                size = load(b, FLOATS, sizes, 4 * LANES * part)
-                _put(b, b.fmul(total, size), out, 4 * KEYS * row + 4 * LANES * part)
+        sums = _sum_products(b, groups, queries, b.mul(dim, _LONG(2)), vector_address)
+        for row, row_sums in enumerate(sums):
+            for part, total in enumerate(row_sums):
+                key_scale = load_vector(b, FLOATS, key_scales, 4 * LANES * part)
+                _store_vector(
+                    b, b.fmul(total, key_scale), out, 4 * KEY_TILE * row + 4 * LANES * part
+                )
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), build
+    return types.void(*[types.int64] * 5), emit_ir
 
 
 @native
-def _mix(
-    typing: Any, weights: Any, sizes: Any, values: Any, first: Any, tokens: Any, dim: Any, out: Any
+def _accumulate_values(
+    typing: Any,
+    weights: Any,
+    weight_scales: Any,
+    values: Any,
+    first: Any,
+    tokens: Any,
+    dim: Any,
+    out: Any,
 ) -> Any:
     """out[r, :16] += weights[r] @ values * sizes[r] for 4 rows and 16 dimensions.
 
@@ -162,243 +171,283 @@ def _mix(
     which the 16 from dimension `first` on are read.
     """
 
-    def build(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        weights, sizes, values, first, tokens, dim, out = arguments
+    def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        weights, weight_scales, values, first, tokens, dim, out = arguments
 
-        def vectors(group: Any) -> tuple[Any, Any]:
-            start = load(b, _LONG, b.add(values, b.shl(group, _LONG(3))))
+        def vector_address(group: Any) -> tuple[Any, Any]:
+            start = load_vector(b, _LONG, b.add(values, b.shl(group, _LONG(3))))
             return b.add(start, b.shl(first, _LONG(2))), b.shl(dim, _LONG(2))
 
         groups = b.lshr(tokens, _LONG(4))
-        found = _sum_products(b, groups, weights, _LONG(2 * KEYS), vectors)
-        for row, mine in enumerate(found):
+        sums = _sum_products(b, groups, weights, _LONG(2 * KEY_TILE), vector_address)
+        for row, row_sums in enumerate(sums):
             place = b.add(out, b.mul(dim, _LONG(4 * row)))
-            size = splat(b, load(b, _FLOAT, sizes, 4 * row), FLOATS)
-            for part, total in enumerate(mine):
+            weight_scale = splat_scalar(b, load_vector(b, _FLOAT, weight_scales, 4 * row), FLOATS)
+            for part, total in enumerate(row_sums):
                 offset = 4 * LANES * part
-                there = load(b, FLOATS, place, offset)
-                _put(b, b.fadd(there, b.fmul(total, size)), place, offset)
+                previous = load_vector(b, FLOATS, place, offset)
+                _store_vector(b, b.fadd(previous, b.fmul(total, weight_scale)), place, offset)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), build
+    return types.void(*[types.int64] * 7), emit_ir
 
 
 @inner
-def _floats(address: Any, length: Any) -> Any:
-    return carray(pointer(address), length, _F)
+def _float_array(address: Any, length: Any) -> Any:
+    return carray(as_pointer(address), length, _F)
 
 
 @inner
-def _numbers(address: Any, length: Any) -> Any:
-    return carray(pointer(address), length, np.int64)
+def _int64_array(address: Any, length: Any) -> Any:
+    return carray(as_pointer(address), length, np.int64)
 
 
 @inner
-def _shorts(address: Any, length: Any) -> Any:
-    return carray(pointer(address), length, np.int16)
+def _int16_array(address: Any, length: Any) -> Any:
+    return carray(as_pointer(address), length, np.int16)
 
 
 @inner
-def _factor(top: Any, most: Any) -> Any:
+def _inverse_scale(largest: Any, qmax: Any) -> Any:
     """What makes `top` the number `most`; 0 if that isn't finite, or too small to tell from 0."""
-    return most / top if _TINY < top < _INFINITY else _ZERO
+    return qmax / largest if _TINY < largest < _INFINITY else _ZERO
 
 
 @inner
-def _level(value: Any, factor: Any) -> Any:
+def _quantize_value(value: Any, factor: Any) -> Any:
     """A float32 as a whole number."""
-    return np.int16((value * factor + NEAREST) - NEAREST) if factor > _ZERO else np.int16(0)
+    return (
+        np.int16((value * factor + ROUNDING_MAGIC) - ROUNDING_MAGIC)
+        if factor > _ZERO
+        else np.int16(0)
+    )
 
 
 @inner
-def store(states: Any, slot: Any, pool: Any, kv_heads: Any, dim: Any) -> None:
+def store_kv(states: Any, slot: Any, pool: Any, kv_heads: Any, head_dim: Any) -> None:
     """Put a row's keys and values into the pool.
 
     `states` is the address of float32 [2, kv_heads, dim], `slot` that of where they go.
     """
-    number, most = _numbers(slot, 1)[0], _F(pool.most)
-    block, place = number // pool.size, number % pool.size
-    group, lane = place // TOGETHER, place % TOGETHER
+    number, qmax = _int64_array(slot, 1)[0], _F(pool.qmax)
+    block, place = number // pool.block_size, number % pool.block_size
+    group, lane = place // KEY_GROUP, place % KEY_GROUP
     for head in range(kv_heads):
-        tokens = (block * kv_heads + head) * pool.size  # that lie before the block's first
-        start = 2 * (tokens + group * TOGETHER) * dim
-        row = _floats(states + 4 * head * dim, dim)
-        top = magnitude(row)
-        factor, keys = _factor(top, most), _shorts(pool.keys + start, TOGETHER * dim)
-        for i in range(dim // 2):
-            keys[(i * TOGETHER + lane) * 2] = _level(row[2 * i], factor)
-            keys[(i * TOGETHER + lane) * 2 + 1] = _level(row[2 * i + 1], factor)
-        _floats(pool.key_sizes + 4 * (tokens + place), 1)[0] = top / most
+        tokens = (block * kv_heads + head) * pool.block_size  # that lie before the block's first
+        start = 2 * (tokens + group * KEY_GROUP) * head_dim
+        row = _float_array(states + 4 * head * head_dim, head_dim)
+        largest = max_magnitude(row)
+        factor, keys = (
+            _inverse_scale(largest, qmax),
+            _int16_array(pool.keys + start, KEY_GROUP * head_dim),
+        )
+        for i in range(head_dim // 2):
+            keys[(i * KEY_GROUP + lane) * 2] = _quantize_value(row[2 * i], factor)
+            keys[(i * KEY_GROUP + lane) * 2 + 1] = _quantize_value(row[2 * i + 1], factor)
+        _float_array(pool.key_scales + 4 * (tokens + place), 1)[0] = largest / qmax
 
-        row = _floats(states + 4 * (kv_heads + head) * dim, dim)
-        top = magnitude(row)
-        factor = _factor(top, most)
-        values = _shorts(pool.values + start + 4 * (lane // 2) * dim, 2 * dim)
-        for i in range(dim):
-            values[2 * i + lane % 2] = _level(row[i], factor)
-        _floats(pool.value_sizes + 4 * (tokens + place), 1)[0] = top / most
+        row = _float_array(states + 4 * (kv_heads + head) * head_dim, head_dim)
+        largest = max_magnitude(row)
+        factor = _inverse_scale(largest, qmax)
+        values = _int16_array(pool.values + start + 4 * (lane // 2) * head_dim, 2 * head_dim)
+        for i in range(head_dim):
+            values[2 * i + lane % 2] = _quantize_value(row[i], factor)
+        _float_array(pool.value_scales + 4 * (tokens + place), 1)[0] = largest / qmax
 
 
 @native
-def _weigh(
-    typing: Any, scores: Any, size: Any, top: Any, value_sizes: Any, weights: Any, out: Any
+def _softmax_weights(
+    typing: Any, scores: Any, query_scale: Any, top: Any, value_scales: Any, weights: Any, out: Any
 ) -> Any:
     """A row's scores for 64 tokens to whole numbers that its values are to be multiplied by.
 
     out = the largest score, `size` times it and at least `top`; the sum of all
-    e**(scores * size - largest); and what the whole numbers, those times `value_sizes`, have as
+    e**(scores * size - largest); and what the whole numbers, those times `value_scales`, have as
     their size. `size` and `top` are float32, all others addresses: float32 [64], float32 [64],
     int16 [64] and float32 [3]. What is nearly 0, NaN or infinitely small is 0.
     """
 
-    def build(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        scores, size, top, value_sizes, weights, out = arguments
+    def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        scores, query_scale, top, value_scales, weights, out = arguments
         positive = ir.Constant(WORDS, [0x7FFFFFFF] * LANES)
-        offsets = range(0, 4 * KEYS, 4 * LANES)
-        rows = [load(b, FLOATS, scores, offset) for offset in offsets]
+        offsets = range(0, 4 * KEY_TILE, 4 * LANES)
+        rows = [load_vector(b, FLOATS, scores, offset) for offset in offsets]
 
         # As whole numbers, whose maximum a CPU takes at once, in the order of those floats.
         bits = [b.bitcast(row, WORDS) for row in rows]
         sign = ir.Constant(WORDS, [31] * LANES)
         ordered = [b.xor(word, b.and_(b.ashr(word, sign), positive)) for word in bits]
-        largest = across(b, ordered, larger)
+        largest = reduce_vectors(b, ordered, max_signed)
         magnitude = b.and_(b.ashr(largest, _WORD(31)), _WORD(0x7FFFFFFF))
-        largest = b.fmul(b.bitcast(b.xor(largest, magnitude), _FLOAT), size)
+        largest = b.fmul(b.bitcast(b.xor(largest, magnitude), _FLOAT), query_scale)
         top = b.select(b.fcmp_ordered(">", largest, top), largest, top)
 
-        sizes, tops = splat(b, size, FLOATS), splat(b, top, FLOATS)
-        far = ir.Constant(FLOATS, [_FAR] * LANES)
-        found = []
+        query_scales, tops = splat_scalar(b, query_scale, FLOATS), splat_scalar(b, top, FLOATS)
+        min_exponent = ir.Constant(FLOATS, [_MIN_EXPONENT] * LANES)
+        exponentials = []
         for row in rows:
-            x = b.fsub(b.fmul(row, sizes), tops)
-            near = b.fcmp_ordered(">", x, far)
-            found.append(select(b, near, exps(b, select(b, near, x, _FAR)), 0.0))
-        total = across(b, found, ir.IRBuilder.fadd)
+            x = b.fsub(b.fmul(row, query_scales), tops)
+            in_range = b.fcmp_ordered(">", x, min_exponent)
+            exponentials.append(
+                select_or(b, in_range, emit_exp(b, select_or(b, in_range, x, _MIN_EXPONENT)), 0.0)
+            )
+        total = reduce_vectors(b, exponentials, ir.IRBuilder.fadd)
 
-        weighed = []
-        for one, offset in zip(found, offsets, strict=True):
+        weighted = []
+        for one, offset in zip(exponentials, offsets, strict=True):
             # What isn't seen has a size that may be anything.
-            seen = b.fcmp_ordered(">", one, ir.Constant(FLOATS, [0.0] * LANES))
-            weighed.append(select(b, seen, b.fmul(one, load(b, FLOATS, value_sizes, offset)), 0.0))
-        bits = [b.and_(b.bitcast(one, WORDS), positive) for one in weighed]
-        heaviest = b.bitcast(across(b, bits, larger), _FLOAT)
+            visible = b.fcmp_ordered(">", one, ir.Constant(FLOATS, [0.0] * LANES))
+            weighted.append(
+                select_or(
+                    b, visible, b.fmul(one, load_vector(b, FLOATS, value_scales, offset)), 0.0
+                )
+            )
+        bits = [b.and_(b.bitcast(one, WORDS), positive) for one in weighted]
+        heaviest = b.bitcast(reduce_vectors(b, bits, max_signed), _FLOAT)
         usable = b.and_(
             b.fcmp_ordered(">", heaviest, _FLOAT(_TINY)),
             b.fcmp_ordered("<", heaviest, _FLOAT(float("inf"))),
         )
-        factor = b.select(usable, b.fdiv(_FLOAT(float(_HEAVIEST)), heaviest), _FLOAT(0.0))
-        factors, wanted = splat(b, factor, FLOATS), _splat_flag(b, usable)
-        nearest = ir.Constant(FLOATS, [float(NEAREST)] * LANES)
-        for one, offset in zip(weighed, offsets, strict=True):
-            level = b.fmul(select(b, wanted, one, 0.0), factors)
+        factor = b.select(usable, b.fdiv(_FLOAT(float(_WEIGHT_QMAX)), heaviest), _FLOAT(0.0))
+        factors, usable_lanes = splat_scalar(b, factor, FLOATS), _splat_flag(b, usable)
+        nearest = ir.Constant(FLOATS, [float(ROUNDING_MAGIC)] * LANES)
+        for one, offset in zip(weighted, offsets, strict=True):
+            level = b.fmul(select_or(b, usable_lanes, one, 0.0), factors)
             level = b.fsub(b.fadd(level, nearest), nearest)
             shorts = b.trunc(b.fptosi(level, WORDS), ir.VectorType(ir.IntType(16), LANES))
-            _put(b, shorts, weights, offset // 2)
-        for at, value in enumerate((top, total, b.fdiv(heaviest, _FLOAT(float(_HEAVIEST))))):
-            _put(b, value, out, 4 * at)
+            _store_vector(b, shorts, weights, offset // 2)
+        for at, value in enumerate((top, total, b.fdiv(heaviest, _FLOAT(float(_WEIGHT_QMAX))))):
+            _store_vector(b, value, out, 4 * at)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.float32, types.float32, *[types.int64] * 3), build
+    return types.void(types.int64, types.float32, types.float32, *[types.int64] * 3), emit_ir
 
 
 def _splat_flag(b: Any, flag: Any) -> Any:
     """A vector of one truth value."""
-    words = splat(b, b.zext(flag, _WORD), WORDS)
+    words = splat_scalar(b, b.zext(flag, _WORD), WORDS)
     return b.icmp_signed("!=", words, ir.Constant(WORDS, [0] * LANES))
 
 
 @inner
-def _place(job: Any, width: Any, tile: Any, head: Any, row: Any) -> Any:
+def _head_offset(job: Any, width: Any, tile: Any, head: Any, row: Any) -> Any:
     """Bytes before a row of a tile in float32 [T, width], whose columns are heads."""
     shared = job.query_heads // job.kv_heads
-    return 4 * ((tile[0] + row // shared) * width + (head * shared + row % shared) * job.dim)
+    return 4 * ((tile[0] + row // shared) * width + (head * shared + row % shared) * job.head_dim)
 
 
 @inner
 def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
     """One tile's rows over one K/V head: from `states` to `attended`."""
-    pool, dim, size = job.pool, job.dim, job.pool.size
+    pool, head_dim, block_size = job.pool, job.head_dim, job.pool.block_size
     first, count, begin = tile
-    shared = job.query_heads // job.kv_heads
-    rows = count * shared
-    padded = (rows + _TILE - 1) // _TILE * _TILE
+    query_group = job.query_heads // job.kv_heads
+    rows = count * query_group
+    padded = (rows + _ROW_TILE - 1) // _ROW_TILE * _ROW_TILE
     # For each row: the query, what was found so far, scores, weights, and four numbers.
-    queries, found = scratch, scratch + 2 * padded * dim
-    scores = found + 4 * padded * dim
-    weights = scores + 4 * padded * KEYS
-    weight_sizes, query_sizes = weights + 2 * padded * KEYS, weights + padded * (2 * KEYS + 4)
-    states = query_sizes + 4 * padded
+    queries, sums = scratch, scratch + 2 * padded * head_dim
+    scores = sums + 4 * padded * head_dim
+    weights = scores + 4 * padded * KEY_TILE
+    weight_scales, query_scales = (
+        weights + 2 * padded * KEY_TILE,
+        weights + padded * (2 * KEY_TILE + 4),
+    )
+    states = query_scales + 4 * padded
     # For each token: its values' size; for 16 of them: where their values are.
-    value_sizes = states + 8 * padded
-    values = value_sizes + 4 * KEYS
-    news = values + 8 * KEYS // TOGETHER
+    value_scales = states + 8 * padded
+    values = value_scales + 4 * KEY_TILE
+    softmax_out = values + 8 * KEY_TILE // KEY_GROUP
 
     for row in range(rows):
-        asked = _floats(job.states + _place(job, job.qkv.panels * PANEL, tile, head, row), dim)
-        mine, top = _shorts(queries + 2 * row * dim, dim), magnitude(asked)
-        factor = _factor(top, _F(pool.most))
-        for i in range(dim):
-            mine[i] = _level(asked[i], factor)
-        _floats(query_sizes, padded)[row] = top / _F(pool.most) * _F(job.scale)
-        _floats(found + 4 * row * dim, dim)[:] = _ZERO
-        state = _floats(states + 8 * row, 2)
-        state[0], state[1] = _LEAST, _ZERO
+        query = _float_array(
+            job.qkv_states + _head_offset(job, job.qkv.num_panels * PANEL_WIDTH, tile, head, row),
+            head_dim,
+        )
+        mine, top = _int16_array(queries + 2 * row * head_dim, head_dim), max_magnitude(query)
+        factor = _inverse_scale(top, _F(pool.qmax))
+        for i in range(head_dim):
+            mine[i] = _quantize_value(query[i], factor)
+        _float_array(query_scales, padded)[row] = top / _F(pool.qmax) * _F(job.attention_scale)
+        _float_array(sums + 4 * row * head_dim, head_dim)[:] = _ZERO
+        state = _float_array(states + 8 * row, 2)
+        state[0], state[1] = _MINUS_INFINITY, _ZERO
 
-    lows, highs = _numbers(pool.lows + 8 * first, count), _numbers(pool.highs + 8 * first, count)
+    lows, highs = (
+        _int64_array(pool.first_visible + 8 * first, count),
+        _int64_array(pool.last_visible + 8 * first, count),
+    )
     low, high = lows.min(), highs.max() + 1
-    for chunk in range(low // KEYS, (high + KEYS - 1) // KEYS):
-        origin = chunk * KEYS
-        start = max(low - origin, 0) // TOGETHER * TOGETHER
-        stop = min((high - origin + TOGETHER - 1) // TOGETHER * TOGETHER, KEYS)
-        for at in range(start, stop, TOGETHER):
-            block = _numbers(pool.tables + 8 * (begin + (origin + at) // size), 1)[0]
-            tokens = (block * job.kv_heads + head) * size + (origin + at) % size
-            _numbers(values, KEYS)[at // TOGETHER] = pool.values + 2 * tokens * dim
-            sizes = _floats(pool.value_sizes + 4 * tokens, TOGETHER)
-            _floats(value_sizes, KEYS)[at : at + TOGETHER] = sizes
-            keys, places = pool.keys + 2 * tokens * dim, pool.key_sizes + 4 * tokens
-            for row in range(0, padded, _TILE):
-                out = scores + 4 * (row * KEYS + at)
-                _score(queries + 2 * row * dim, keys, places, dim, out)
+    for chunk in range(low // KEY_TILE, (high + KEY_TILE - 1) // KEY_TILE):
+        origin = chunk * KEY_TILE
+        start = max(low - origin, 0) // KEY_GROUP * KEY_GROUP
+        stop = min((high - origin + KEY_GROUP - 1) // KEY_GROUP * KEY_GROUP, KEY_TILE)
+        for at in range(start, stop, KEY_GROUP):
+            block = _int64_array(pool.block_tables + 8 * (begin + (origin + at) // block_size), 1)[
+                0
+            ]
+            tokens = (block * job.kv_heads + head) * block_size + (origin + at) % block_size
+            _int64_array(values, KEY_TILE)[at // KEY_GROUP] = pool.values + 2 * tokens * head_dim
+            sizes = _float_array(pool.value_scales + 4 * tokens, KEY_GROUP)
+            _float_array(value_scales, KEY_TILE)[at : at + KEY_GROUP] = sizes
+            keys, places = pool.keys + 2 * tokens * head_dim, pool.key_scales + 4 * tokens
+            for row in range(0, padded, _ROW_TILE):
+                out = scores + 4 * (row * KEY_TILE + at)
+                _score_keys(queries + 2 * row * head_dim, keys, places, head_dim, out)
         for row in range(rows):
-            since, until = lows[row // shared] - origin, highs[row // shared] + 1 - origin
-            mine, state = weights + 2 * row * KEYS, _floats(states + 8 * row, 2)
-            if since < KEYS and until > 0:
-                seen = _floats(scores + 4 * row * KEYS, KEYS)
-                seen[: max(since, 0)] = _LEAST
-                seen[min(until, KEYS) :] = _LEAST
-                query_size = _floats(query_sizes, padded)[row]
-                _weigh(scores + 4 * row * KEYS, query_size, state[0], value_sizes, mine, news)
-                top, total, weight_size = _floats(news, 3)
+            since, until = lows[row // query_group] - origin, highs[row // query_group] + 1 - origin
+            mine, state = weights + 2 * row * KEY_TILE, _float_array(states + 8 * row, 2)
+            if since < KEY_TILE and until > 0:
+                row_scores = _float_array(scores + 4 * row * KEY_TILE, KEY_TILE)
+                row_scores[: max(since, 0)] = _MINUS_INFINITY
+                row_scores[min(until, KEY_TILE) :] = _MINUS_INFINITY
+                query_scale = _float_array(query_scales, padded)[row]
+                _softmax_weights(
+                    scores + 4 * row * KEY_TILE,
+                    query_scale,
+                    state[0],
+                    value_scales,
+                    mine,
+                    softmax_out,
+                )
+                top, total, weight_scale = _float_array(softmax_out, 3)
                 if top != state[0]:
                     x = state[0] - top  # at first infinity below
-                    shrunk = exp(x) if x > _FAR else _ZERO
-                    before = _floats(found + 4 * row * dim, dim)
-                    for i in range(dim):
-                        before[i] *= shrunk
-                    state[0], state[1] = top, state[1] * shrunk
+                    decay = fast_exp(x) if x > _MIN_EXPONENT else _ZERO
+                    row_sums = _float_array(sums + 4 * row * head_dim, head_dim)
+                    for i in range(head_dim):
+                        row_sums[i] *= decay
+                    state[0], state[1] = top, state[1] * decay
                 state[1] += total
-                _floats(weight_sizes, padded)[row] = weight_size
+                _float_array(weight_scales, padded)[row] = weight_scale
             else:
-                _shorts(mine, KEYS)[:] = 0
-                _floats(weight_sizes, padded)[row] = _ZERO
-        for part in range(0, dim, TOGETHER):  # so that a part of all values stays in the cache
-            for row in range(0, padded, _TILE):
-                mine, sizes = weights + 2 * (row * KEYS + start), weight_sizes + 4 * row
-                out = found + 4 * (row * dim + part)
-                _mix(mine, sizes, values + start // 2, part, stop - start, dim, out)
+                _int16_array(mine, KEY_TILE)[:] = 0
+                _float_array(weight_scales, padded)[row] = _ZERO
+        for part in range(
+            0, head_dim, KEY_GROUP
+        ):  # so that a part of all values stays in the cache
+            for row in range(0, padded, _ROW_TILE):
+                mine, sizes = weights + 2 * (row * KEY_TILE + start), weight_scales + 4 * row
+                out = sums + 4 * (row * head_dim + part)
+                _accumulate_values(
+                    mine, sizes, values + start // 2, part, stop - start, head_dim, out
+                )
 
     for row in range(rows):
-        mine, total = _floats(found + 4 * row * dim, dim), _floats(states + 8 * row, 2)[1]
-        out = _floats(job.attended + _place(job, job.attended_width, tile, head, row), dim)
-        for i in range(dim):
+        mine, total = (
+            _float_array(sums + 4 * row * head_dim, head_dim),
+            _float_array(states + 8 * row, 2)[1],
+        )
+        out = _float_array(
+            job.attended + _head_offset(job, job.attention_width, tile, head, row), head_dim
+        )
+        for i in range(head_dim):
             out[i] = mine[i] / total
 
 
 @inner
-def attend(job: Any, stage: Any) -> None:
+def attend_rows(job: Any, stage: Any) -> None:
     """A stage: attention of all rows."""
-    scratch = job.scratch + job.scratch_size * thread()
-    for share in shares(job.taken + 8 * stage, job.pool.tiles_count * job.kv_heads):
-        tile = _numbers(job.pool.tiles + 24 * (share // job.kv_heads), 3)
-        _attend_tile(job, (tile[0], tile[1], tile[2]), share % job.kv_heads, scratch)
+    scratch = job.scratch + job.scratch_bytes * thread_number()
+    for item in work_items(job.work_counters + 8 * stage, job.pool.num_tiles * job.kv_heads):
+        tile = _int64_array(job.pool.tiles + 24 * (item // job.kv_heads), 3)
+        _attend_tile(job, (tile[0], tile[1], tile[2]), item % job.kv_heads, scratch)

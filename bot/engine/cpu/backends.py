@@ -48,7 +48,7 @@ def propose_fused(query: BackendQuery) -> BackendChoice:
     def build_layers(text_model: Any, head: Any) -> tuple[DecoderLayers, ComputeLogits]:
         layers = fused.FusedGemma(text_model)
         text_model.layers = nn.ModuleList()  # their weights are in the kernels' layout now
-        return layers, fused.FusedLinear(head.weight).unscaled
+        return layers, fused.FusedLinear(head.weight).unscaled_product
 
     return BackendChoice(
         Int16Backend(query.config, query.block_size),
@@ -67,7 +67,7 @@ def propose_lean(query: BackendQuery) -> BackendChoice:
         load_dtype = _int8_load_dtype(query)
         head_options = {}
     except BackendRejected as answer:
-        if not int8_linear.works():
+        if not int8_linear.kernels_are_exact():
             raise BackendRejected("PyTorch has no exact 8-bit kernels for this CPU") from answer
         linear, load_dtype, head_options = Int8Linear, query.dtype, {"single": False}
         rejections = (Rejection("Parley's 8-bit linear layers", str(answer)),)
@@ -75,7 +75,7 @@ def propose_lean(query: BackendQuery) -> BackendChoice:
     def build_layers(text_model: Any, head: Any) -> tuple[DecoderLayers, ComputeLogits]:
         layers = LeanGemma(text_model, linear)
         text_model.layers = nn.ModuleList()
-        return layers, linear(head.weight, **head_options).unscaled
+        return layers, linear(head.weight, **head_options).unscaled_product
 
     return BackendChoice(
         SdpaBackend(query.config, load_dtype, query.block_size),
@@ -90,11 +90,11 @@ def propose_packed(query: BackendQuery) -> BackendChoice:
     """transformers' modules, their bfloat16 weights reordered once instead of in every call."""
     if query.dtype != torch.bfloat16:
         raise BackendRejected(f"it is for bfloat16, not {query.dtype}", is_expected=True)
-    if not bf16_packing.works():
+    if not bf16_packing.can_pack():
         raise BackendRejected("PyTorch can't pack bfloat16 weights here")
 
     def build_layers(text_model: Any, head: Any) -> tuple[DecoderLayers, ComputeLogits]:
-        packed_head = bf16_packing.pack(text_model, head)
+        packed_head = bf16_packing.pack_model(text_model, head)
         logits = module_logits(text_model.config, packed_head, head.weight.device)
         return ModuleLayers(text_model), logits
 
@@ -124,7 +124,7 @@ def load_kernels() -> tuple[ModuleType | None, str]:
     try:
         from bot.engine.cpu import fused_model
 
-        if fused_model.works():
+        if fused_model.kernels_are_exact():
             return fused_model, ""
         return None, "their sums are not exact on this CPU"
     except ModuleNotFoundError as error:
@@ -139,7 +139,7 @@ def load_kernels() -> tuple[ModuleType | None, str]:
 def _require_int8(query: BackendQuery) -> None:
     if query.quantize not in (_INT8, "auto"):
         raise BackendRejected(f"PARLEY_QUANTIZE={query.quantize}", is_expected=True)
-    if not LeanGemma.fits(query.config):
+    if not LeanGemma.supports_config(query.config):
         raise BackendRejected("the model isn't plain Gemma 3: biases, soft caps or no GELU")
 
 

@@ -31,7 +31,7 @@ class PackedLinear(nn.Module):
         return out
 
 
-def pack(text_model: Any, head: nn.Linear) -> nn.Module:
+def pack_model(text_model: Any, head: nn.Linear) -> nn.Module:
     """Pack the text model's linear layers in place.
 
     The originals are dropped, except for the LM head's, which is the embedding table too.
@@ -39,7 +39,7 @@ def pack(text_model: Any, head: nn.Linear) -> nn.Module:
     Returns:
         The LM head to use; the one given where this PyTorch can't pack.
     """
-    if not works():
+    if not can_pack():
         return head
     for layer in text_model.layers:
         for block in (layer.self_attn, layer.mlp):
@@ -51,7 +51,7 @@ def pack(text_model: Any, head: nn.Linear) -> nn.Module:
 
 
 @torch.inference_mode()
-def works() -> bool:
+def can_pack() -> bool:
     """The operators are PyTorch's own but not public: try them before relying on them."""
     linear = nn.Linear(64, 96, bias=False, dtype=torch.bfloat16)
     rows = torch.randn(1, 3, 64, dtype=torch.bfloat16)

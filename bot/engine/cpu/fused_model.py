@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from bot.engine.cpu import attention_kernel, jit, layer_kernels
-from bot.engine.cpu.int8_linear import Int8Linear, exact
-from bot.engine.cpu.jit import PANEL, STEP_BYTES
-from bot.engine.cpu.layer_kernels import JOB, STAGES
+from bot.engine.cpu.int8_linear import Int8Linear, is_exact
+from bot.engine.cpu.jit import PANEL_WIDTH, STEP_BYTES
+from bot.engine.cpu.layer_kernels import JOB, NUM_STAGES
 from bot.engine.cpu.lean_model import LeanGemma
 
 
-def works() -> bool:
+def kernels_are_exact() -> bool:
     """Are the kernels exact here?"""
-    return exact(FusedLinear)
+    return is_exact(FusedLinear)
 
 
 class FusedLinear(Int8Linear):
@@ -33,35 +33,37 @@ class FusedLinear(Int8Linear):
 
     def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
         self._outputs = len(whole)
-        self._packed = layer_kernels.pack(whole)
-        self._scales = torch.nn.functional.pad(self._scales, (0, self.width - self._outputs))
+        self._packed = layer_kernels.pack_weight(whole)
+        self._scales = torch.nn.functional.pad(
+            self._scales, (0, self.padded_outputs - self._outputs)
+        )
 
     @property
-    def width(self) -> int:
+    def padded_outputs(self) -> int:
         """Outputs, filled up to whole panels."""
-        return int(self._packed.shape[0]) * PANEL
+        return int(self._packed.shape[0]) * PANEL_WIDTH
 
     @property
-    def steps(self) -> int:
+    def num_steps(self) -> int:
         """Instructions for one row's products."""
         return int(self._packed.shape[1])
 
-    def described(self) -> tuple[int, int, int, int]:
+    def job_fields(self) -> tuple[int, int, int, int]:
         """A job's `LINEAR`."""
         panels = int(self._packed.shape[0])
-        return self._packed.data_ptr(), self._scales.data_ptr(), panels, self.steps
+        return self._packed.data_ptr(), self._scales.data_ptr(), panels, self.num_steps
 
-    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def unscaled_product(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The product [n, out], each row of which is still to be multiplied by its scale [n, 1]."""
         rows, count = rows.float().contiguous(), len(rows)
-        room = _Room(count, self.steps)
-        product, ones = torch.empty(count, self.width), torch.ones(count)
+        workspace = _Workspace(count, self.num_steps)
+        product, ones = torch.empty(count, self.padded_outputs), torch.ones(count)
         job = np.zeros(1, JOB)
-        room.describe(job)
-        job["linear"], job["width"] = self.described(), rows.shape[1]
-        _addresses(job, rows=rows, product=product, ones=ones)
-        jit.run(layer_kernels.linear, job.ctypes.data)
-        return product[:, : self._outputs], room.sizes[:, None]
+        workspace.fill_jobs(job)
+        job["linear"], job["width"] = self.job_fields(), rows.shape[1]
+        _set_addresses(job, rows=rows, product=product, unit_scales=ones)
+        jit.run_parallel(layer_kernels.run_linear, job.ctypes.data)
+        return product[:, : self._outputs], workspace.row_scales[:, None]
 
 
 class FusedGemma(LeanGemma):
@@ -71,29 +73,31 @@ class FusedGemma(LeanGemma):
         super().__init__(text_model, FusedLinear)
         config = text_model.config
         jobs = self._jobs = np.zeros(len(self._layers), JOB)  # what is the same in every step
-        jobs["layers"] = len(jobs)
+        jobs["num_layers"] = len(jobs)
         jobs["eps"] = config.rms_norm_eps
         jobs["width"] = config.hidden_size
-        jobs["query_heads"] = self._queries
-        jobs["kv_heads"] = self._keys
-        jobs["dim"] = self._dim
-        jobs["scale"] = [layer.scale for layer in self._layers]
-        jobs["pool"]["most"] = attention_kernel.bound(self._dim)
-        jobs["scratch_size"] = attention_kernel.room(self._queries // self._keys, self._dim)
-        jobs["attended_width"] = self._queries * self._dim
-        jobs["hidden"] = config.intermediate_size
+        jobs["query_heads"] = self._num_heads
+        jobs["kv_heads"] = self._num_kv_heads
+        jobs["head_dim"] = self._head_dim
+        jobs["attention_scale"] = [layer.scale for layer in self._layers]
+        jobs["pool"]["qmax"] = attention_kernel.qmax_for(self._head_dim)
+        jobs["scratch_bytes"] = attention_kernel.scratch_bytes(
+            self._num_heads // self._num_kv_heads, self._head_dim
+        )
+        jobs["attention_width"] = self._num_heads * self._head_dim
+        jobs["intermediate_size"] = config.intermediate_size
         norms = ("before_attention", "after_attention", "before_mlp", "after_mlp", "head_norms")
         for job, layer in zip(jobs, self._layers, strict=True):
             for name in norms:
                 job[name] = getattr(layer, name).data_ptr()
             for name in ("qkv", "out", "gate_up", "down"):
-                job[name] = getattr(layer, name).described()
+                job[name] = getattr(layer, name).job_fields()
 
     @staticmethod
     def can_run(config: Any, block_size: int) -> bool:
         """Do a head and a block divide into the 16s that attention works in?"""
         return not (
-            config.head_dim % attention_kernel.TOGETHER or block_size % attention_kernel.TOGETHER
+            config.head_dim % attention_kernel.KEY_GROUP or block_size % attention_kernel.KEY_GROUP
         )
 
     def forward(
@@ -103,48 +107,67 @@ class FusedGemma(LeanGemma):
         count, one = len(embeds), self._layers[0]
         linears: list[Any] = [one.qkv, one.out, one.gate_up, one.down]
         rows = embeds.to(torch.float32, copy=True).contiguous()
-        room = _Room(count, max(linear.steps for linear in linears), len(self._layers))
-        states, gated = torch.empty(count, linears[0].width), torch.empty(count, linears[2].width)
-        product = torch.empty(count, max(linears[1].width, linears[3].width))
-        attended = torch.empty(count, self._queries * self._dim)
+        workspace = _Workspace(
+            count, max(linear.num_steps for linear in linears), len(self._layers)
+        )
+        states, gated = (
+            torch.empty(count, linears[0].padded_outputs),
+            torch.empty(count, linears[2].padded_outputs),
+        )
+        product = torch.empty(count, max(linears[1].padded_outputs, linears[3].padded_outputs))
+        attended = torch.empty(count, self._num_heads * self._head_dim)
         jobs = self._jobs.copy()
         scratch = torch.empty(
-            torch.get_num_threads() * int(jobs["scratch_size"][0]), dtype=torch.uint8
+            torch.get_num_threads() * int(jobs["scratch_bytes"][0]), dtype=torch.uint8
         )
-        room.describe(jobs)
-        _addresses(jobs, rows=rows, states=states, gated=gated, product=product, attended=attended,
-                   scratch=scratch)  # fmt: skip
-        turns = {kind: self._turn(positions, kind) for kind in self._kinds}
-        jobs["cos"] = [turns[layer.kind][0].data_ptr() for layer in self._layers]
-        jobs["sin"] = [turns[layer.kind][1].data_ptr() for layer in self._layers]
+        workspace.fill_jobs(jobs)
+        _set_addresses(
+            jobs,
+            rows=rows,
+            qkv_states=states,
+            gated=gated,
+            product=product,
+            attended=attended,
+            scratch=scratch,
+        )
+        rope = {kind: self._rope_tables(positions, kind) for kind in self._kinds}
+        jobs["cos"] = [rope[layer.kind][0].data_ptr() for layer in self._layers]
+        jobs["sin"] = [rope[layer.kind][1].data_ptr() for layer in self._layers]
         for job, pool in zip(jobs["pool"], pools, strict=True):
             plan = pool.plan()
-            job["size"], job["tiles_count"] = pool.size, len(plan.tiles)
-            for name in ("keys", "values", "key_sizes", "value_sizes"):
+            job["block_size"], job["num_tiles"] = pool.block_size, len(plan.tiles)
+            for name in ("keys", "values", "key_scales", "value_scales"):
                 job[name] = getattr(pool, name).data_ptr()
-            for name in ("slots", "lows", "highs", "tables", "tiles"):
+            for name in ("slot_mapping", "first_visible", "last_visible", "block_tables", "tiles"):
                 job[name] = getattr(plan, name).ctypes.data
-        jit.run(layer_kernels.layers, jobs.ctypes.data)
-        return self._rms(rows, self._norm)
+        jit.run_parallel(layer_kernels.run_layers, jobs.ctypes.data)
+        return self._rms_norm(rows, self._norm)
 
 
-class _Room:
+class _Workspace:
     """Room for a linear layer's rounded rows, and for counting the shares of some jobs' stages."""
 
-    def __init__(self, count: int, steps: int, jobs: int = 1) -> None:
+    def __init__(self, count: int, num_steps: int, jobs: int = 1) -> None:
         self.count = count
-        self.taken = torch.zeros(jobs, STAGES, dtype=torch.int64)
-        self.levels = torch.empty(count, steps * STEP_BYTES, dtype=torch.uint8)
-        self.sizes = torch.empty(count)
-        self.starts = torch.empty(count, dtype=torch.int32)
+        self.work_counters = torch.zeros(jobs, NUM_STAGES, dtype=torch.int64)
+        self.activations = torch.empty(count, num_steps * STEP_BYTES, dtype=torch.uint8)
+        self.row_scales = torch.empty(count)
+        self.zero_points = torch.empty(count, dtype=torch.int32)
 
-    def describe(self, jobs: np.ndarray[Any, Any]) -> None:
+    def fill_jobs(self, jobs: np.ndarray[Any, Any]) -> None:
         """Fill it into the jobs."""
-        jobs["count"] = self.count
-        jobs["taken"] = self.taken.data_ptr() + np.arange(len(jobs)) * (8 * STAGES)
-        _addresses(jobs, levels=self.levels, sizes=self.sizes, starts=self.starts)
+        jobs["num_rows"] = self.count
+        jobs["work_counters"] = self.work_counters.data_ptr() + np.arange(len(jobs)) * (
+            8 * NUM_STAGES
+        )
+        _set_addresses(
+            jobs,
+            activations=self.activations,
+            row_scales=self.row_scales,
+            zero_points=self.zero_points,
+        )
 
 
-def _addresses(jobs: np.ndarray[Any, Any], **tensors: torch.Tensor) -> None:
+def _set_addresses(jobs: np.ndarray[Any, Any], **tensors: torch.Tensor) -> None:
     for name, tensor in tensors.items():
         jobs[name] = tensor.data_ptr()

@@ -14,7 +14,7 @@ import torch
 
 from bot.engine.attention.base import Row, Step
 
-QUERIES = 8
+QUERY_TILE = 8
 """Rows of one sequence that are attended together, at most."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -36,14 +36,16 @@ class PackedPlan:
             begins in `tables`. The longest first.
     """
 
-    slots: Numbers
-    lows: Numbers
-    highs: Numbers
-    tables: Numbers
+    slot_mapping: Numbers
+    first_visible: Numbers
+    last_visible: Numbers
+    block_tables: Numbers
     tiles: Numbers
 
     @classmethod
-    def of(cls, rows: Sequence[Row], group: int, window: int | None, size: int) -> PackedPlan:
+    def from_rows(
+        cls, rows: Sequence[Row], group: int, window: int | None, block_size: int
+    ) -> PackedPlan:
         """Plan the chunks of a step.
 
         Args:
@@ -56,9 +58,9 @@ class PackedPlan:
         at, begin = 0, 0
         for row in rows:
             end = row.start + row.count
-            table = np.array(row.table.blocks[group][: -(-end // size)], np.int64)
+            table = np.array(row.table.blocks[group][: -(-end // block_size)], np.int64)
             places = np.arange(row.start, end)
-            slots.append(table[places // size] * size + places % size)
+            slots.append(table[places // block_size] * block_size + places % block_size)
             lows.append(np.maximum(0, places - window + 1) if window else np.zeros_like(places))
             high = places.copy()
             for span in row.spans:
@@ -67,8 +69,8 @@ class PackedPlan:
             highs.append(high)
             tables.append(table)
             tiles += [
-                (at + first, min(QUERIES, row.count - first), begin)
-                for first in reversed(range(0, row.count, QUERIES))
+                (at + first, min(QUERY_TILE, row.count - first), begin)
+                for first in reversed(range(0, row.count, QUERY_TILE))
             ]
             at, begin = at + row.count, begin + len(table)
         # Prefill chunks come last among the rows and take longest: they are begun first.
@@ -103,7 +105,7 @@ class Int16Backend:
         return True
 
     def plan(self, rows: Sequence[Row], group: int, window: int | None) -> PackedPlan:
-        return PackedPlan.of(rows, group, window, self.block_size)
+        return PackedPlan.from_rows(rows, group, window, self.block_size)
 
     def new_pool(self, step: Step, group: int, num_blocks: int, like: torch.Tensor) -> PackedKV:
         return PackedKV(step, group, self._kv_heads, self._head_dim, num_blocks, self.block_size)
@@ -119,15 +121,17 @@ class PackedKV:
     """
 
     def __init__(
-        self, step: Step, group: int, kv_heads: int, dim: int, blocks: int, size: int
+        self, step: Step, group: int, kv_heads: int, head_dim: int, num_blocks: int, block_size: int
     ) -> None:
         self.step = step
         self.group = group
-        self.size = size
-        self.keys = torch.zeros((blocks + 1, kv_heads, size * dim), dtype=torch.int16)
+        self.block_size = block_size
+        self.keys = torch.zeros(
+            (num_blocks + 1, kv_heads, block_size * head_dim), dtype=torch.int16
+        )
         self.values = torch.zeros_like(self.keys)
-        self.key_sizes = torch.zeros((blocks + 1, kv_heads, size))
-        self.value_sizes = torch.zeros_like(self.key_sizes)
+        self.key_scales = torch.zeros((num_blocks + 1, kv_heads, block_size))
+        self.value_scales = torch.zeros_like(self.key_scales)
 
     def plan(self) -> PackedPlan:
         """This layer's part of the step under way. Raises StaleStep if it is another thread's."""
@@ -138,5 +142,5 @@ class PackedKV:
         """Nothing to do: what a failed sequence left is read by nobody who doesn't see it."""
 
     def zero_all(self) -> None:
-        for part in (self.keys, self.values, self.key_sizes, self.value_sizes):
+        for part in (self.keys, self.values, self.key_scales, self.value_scales):
             part.zero_()

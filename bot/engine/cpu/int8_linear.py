@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import torch
 
-_SLICE = 16384  # weight rows converted at once: the whole LM head in float32 would be 670 MB
-_FEW = 4  # rows; for fewer of them `qlinear_pointwise` is slower than for these
+_SLICE_ROWS = 16384  # weight rows converted at once: the whole LM head in float32 would be 670 MB
+_MIN_ROWS = 4  # rows; for fewer of them `qlinear_pointwise` is slower than for these
 
 
 class Int8Linear:
@@ -33,7 +33,7 @@ class Int8Linear:
         self._scales = torch.empty(rows)
         at = 0
         for weight in weights:
-            for part in torch.split(weight.detach(), _SLICE):
+            for part in torch.split(weight.detach(), _SLICE_ROWS):
                 scaled = part.float()
                 scale = scaled.abs().amax(1).clamp_(min=1e-12) / 127
                 whole[at : at + len(part)] = (scaled / scale[:, None]).round_().to(torch.int8)
@@ -49,10 +49,10 @@ class Int8Linear:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """[n, in] to [n, out], float32."""
-        product, scale = self.unscaled(rows)
+        product, scale = self.unscaled_product(rows)
         return product.mul_(scale)
 
-    def unscaled(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def unscaled_product(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The product [n, out], each row of which is still to be multiplied by its scale [n, 1].
 
         For the LM head, whose largest values can be found without that.
@@ -63,8 +63,8 @@ class Int8Linear:
         count = len(levels)
         if self._single is not None and count == 1:
             return torch._int_mm(levels, self._single) * self._scales, scale
-        if count < _FEW:
-            levels = torch.nn.functional.pad(levels, (0, 0, 0, _FEW - count))
+        if count < _MIN_ROWS:
+            levels = torch.nn.functional.pad(levels, (0, 0, 0, _MIN_ROWS - count))
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             levels.view(torch.uint8).bitwise_xor_(128), 1.0, 128,  # unsigned around 128
             self._packed, self._scales, self._zeros,
@@ -74,20 +74,20 @@ class Int8Linear:
 
 
 @lru_cache(maxsize=1)
-def works() -> bool:
+def kernels_are_exact() -> bool:
     """Do these kernels exist here, and are they exact?
 
     They are PyTorch's own but not public; and without VNNI (before 2019 or so) oneDNN adds pairs
     of products in 16 bits, which saturates.
     """
     try:
-        return exact(Int8Linear)
+        return is_exact(Int8Linear)
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
 
 
 @torch.inference_mode()
-def exact(linear: type[Int8Linear]) -> bool:
+def is_exact(linear: type[Int8Linear]) -> bool:
     """Are these linear layers right about the largest sums, of one row and of several?"""
     weight = torch.full((96, 256), 0.5)
     weight[::2] *= -1

@@ -50,16 +50,16 @@ class LeanGemma:
     def __init__(self, text_model: Any, linear: MakeLinear) -> None:
         config = text_model.config
         self._eps = torch.tensor(float(config.rms_norm_eps))
-        self._queries: int = config.num_attention_heads
-        self._keys: int = config.num_key_value_heads
-        self._dim: int = config.head_dim
+        self._num_heads: int = config.num_attention_heads
+        self._num_kv_heads: int = config.num_key_value_heads
+        self._head_dim: int = config.head_dim
         self._rotary = text_model.rotary_emb
-        self._norm = _norm(text_model.norm)
-        self._layers = [self._layer(layer, linear) for layer in text_model.layers]
+        self._norm = _norm_factor(text_model.norm)
+        self._layers = [self._build_layer(layer, linear) for layer in text_model.layers]
         self._kinds = sorted({layer.kind for layer in self._layers})
 
     @staticmethod
-    def fits(config: Any) -> bool:
+    def supports_config(config: Any) -> bool:
         """Is this text configuration plain Gemma 3's: no biases, no soft caps, GELU?"""
         return (
             not config.attention_bias
@@ -76,16 +76,18 @@ class LeanGemma:
     ) -> torch.Tensor:
         """See `DecoderLayers`; the result is float32."""
         rows = embeds.float()
-        turns = {kind: self._turn(positions, kind) for kind in self._kinds}
+        rope = {kind: self._rope_tables(positions, kind) for kind in self._kinds}
         for layer, pool in zip(self._layers, pools, strict=True):
-            cos, sin = turns[layer.kind]
-            found = self._attend(layer, self._rms(rows, layer.before_attention), cos, sin, pool)
-            rows = torch.addcmul(rows, self._unit(found), layer.after_attention)
-            found = self._mlp(layer, self._rms(rows, layer.before_mlp))
-            rows = torch.addcmul(rows, self._unit(found), layer.after_mlp)
-        return self._rms(rows, self._norm)
+            cos, sin = rope[layer.kind]
+            update = self._attention_block(
+                layer, self._rms_norm(rows, layer.before_attention), cos, sin, pool
+            )
+            rows = torch.addcmul(rows, self._scale_to_unit_rms(update), layer.after_attention)
+            update = self._mlp_block(layer, self._rms_norm(rows, layer.before_mlp))
+            rows = torch.addcmul(rows, self._scale_to_unit_rms(update), layer.after_mlp)
+        return self._rms_norm(rows, self._norm)
 
-    def _attend(
+    def _attention_block(
         self,
         layer: _Layer,
         rows: torch.Tensor,
@@ -93,41 +95,41 @@ class LeanGemma:
         sin: torch.Tensor,
         pool: AttendingKV,
     ) -> torch.Tensor:
-        both = self._queries + self._keys
-        split = layer.qkv(rows).view(len(rows), both + self._keys, self._dim)
-        heads = self._rms(split[:, :both], layer.head_norms)
+        both = self._num_heads + self._num_kv_heads
+        split = layer.qkv(rows).view(len(rows), both + self._num_kv_heads, self._head_dim)
+        heads = self._rms_norm(split[:, :both], layer.head_norms)
         # Rotation by halves: the roll swaps them, the first half of `sin` carries the minus.
-        heads = torch.addcmul(heads * cos, heads.roll(self._dim // 2, -1), sin)
+        heads = torch.addcmul(heads * cos, heads.roll(self._head_dim // 2, -1), sin)
         heads = heads.to(pool.dtype)
-        queries, keys = heads[:, : self._queries], heads[:, self._queries :]
-        found = pool.attend(queries, keys, split[:, both:].to(pool.dtype), layer.scale)
-        return layer.out(found.flatten(1).float())
+        queries, keys = heads[:, : self._num_heads], heads[:, self._num_heads :]
+        attended = pool.attend(queries, keys, split[:, both:].to(pool.dtype), layer.scale)
+        return layer.out(attended.flatten(1).float())
 
-    def _mlp(self, layer: _Layer, rows: torch.Tensor) -> torch.Tensor:
+    def _mlp_block(self, layer: _Layer, rows: torch.Tensor) -> torch.Tensor:
         gate, up = layer.gate_up(rows).chunk(2, -1)
         return layer.down(functional.gelu(gate, approximate="tanh").mul_(up))
 
-    def _rms(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return self._unit(rows).mul_(weight)
+    def _rms_norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return self._scale_to_unit_rms(rows).mul_(weight)
 
-    def _unit(self, rows: torch.Tensor) -> torch.Tensor:
+    def _scale_to_unit_rms(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows over their root mean square."""
         # PyTorch's rms_norm is many small operators on a CPU; this is the least that works.
         length = torch.linalg.vector_norm(rows, 2, -1, keepdim=True)
-        size = torch.addcmul(self._eps, length, length, value=1 / rows.shape[-1]).rsqrt_()
-        return rows * size
+        inv_rms = torch.addcmul(self._eps, length, length, value=1 / rows.shape[-1]).rsqrt_()
+        return rows * inv_rms
 
-    def _turn(self, positions: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rope_tables(self, positions: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and signed sines [T, 1, head_dim]."""
         like = torch.empty(0, dtype=torch.float32)
         cos, sin = self._rotary(like, positions[None], kind)
         sin = sin[0].clone()
-        sin[:, : self._dim // 2].neg_()
+        sin[:, : self._head_dim // 2].neg_()
         return cos[0][:, None], sin[:, None]
 
-    def _layer(self, layer: Any, linear: MakeLinear) -> _Layer:
+    def _build_layer(self, layer: Any, linear: MakeLinear) -> _Layer:
         attn, mlp = layer.self_attn, layer.mlp
-        q, k = _norm(attn.q_norm), _norm(attn.k_norm)
+        q, k = _norm_factor(attn.q_norm), _norm_factor(attn.k_norm)
         return _Layer(
             kind=attn.layer_type,
             scale=attn.scaling,
@@ -135,15 +137,15 @@ class LeanGemma:
             out=linear(attn.o_proj.weight),
             gate_up=linear(mlp.gate_proj.weight, mlp.up_proj.weight),
             down=linear(mlp.down_proj.weight),
-            before_attention=_norm(layer.input_layernorm),
-            after_attention=_norm(layer.post_attention_layernorm),
-            before_mlp=_norm(layer.pre_feedforward_layernorm),
-            after_mlp=_norm(layer.post_feedforward_layernorm),
-            head_norms=torch.cat([q.expand(self._queries, -1), k.expand(self._keys, -1)]),
+            before_attention=_norm_factor(layer.input_layernorm),
+            after_attention=_norm_factor(layer.post_attention_layernorm),
+            before_mlp=_norm_factor(layer.pre_feedforward_layernorm),
+            after_mlp=_norm_factor(layer.post_feedforward_layernorm),
+            head_norms=torch.cat([q.expand(self._num_heads, -1), k.expand(self._num_kv_heads, -1)]),
         )
 
 
-def _norm(module: Any) -> torch.Tensor:
+def _norm_factor(module: Any) -> torch.Tensor:
     """A Gemma norm's weight as the factor it is, float32."""
     weight: torch.Tensor = module.weight.detach().float() + 1
     return weight

@@ -381,7 +381,7 @@ async def test_a_device_that_hangs_again_at_once_is_given_up(
 
 
 @pytest.mark.skipif(
-    not (backends.load_kernels()[0] or int8_linear.works()),
+    not (backends.load_kernels()[0] or int8_linear.kernels_are_exact()),
     reason="this CPU has no exact 8-bit kernels",
 )
 async def test_int8_replies_are_the_same_alone_and_in_a_crowd(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bot.engine.attention.base import Row
 from bot.engine.attention.sdpa import SdpaBackend
 from bot.engine.cpu.backends import load_kernels
-from bot.engine.cpu.int16_attention import QUERIES, Int16Backend, PackedKV, PackedPlan
+from bot.engine.cpu.int16_attention import QUERY_TILE, Int16Backend, PackedKV, PackedPlan
 from bot.engine.cpu.lean_model import LeanGemma
 from bot.engine.prompt import ImageSpan
 from bot.engine.schedule.block_manager import BlockManager, BlockPool, LayerGroup
@@ -40,52 +40,58 @@ class Attention:
         self.blocks = BlockManager(size, (LayerGroup(None, BlockPool(64)),))
         self.pool: Any = PackedKV(None, 0, kv_heads, dim, 64, size)  # type: ignore[arg-type]
         self.pool.keys.random_(-30000, 30000)  # whatever was there before
-        self.pool.key_sizes.fill_(float("nan"))
-        self.pool.value_sizes.fill_(float("nan"))
-        self.kernels, self.native, self.room = (
+        self.pool.key_scales.fill_(float("nan"))
+        self.pool.value_scales.fill_(float("nan"))
+        self.kernels, self.native, self.scratch_bytes = (
             layer_kernels,
             jit,
-            attention_kernel.room(heads // kv_heads, dim),
+            attention_kernel.scratch_bytes(heads // kv_heads, dim),
         )
-        self.most = attention_kernel.bound(dim)
+        self.qmax = attention_kernel.qmax_for(dim)
 
         def both(address: Any) -> None:
             job = carray(address, 1)[0]
-            width = job.qkv.panels * jit.PANEL
-            for row in jit.shares(job.taken, job.count):
-                keys = job.states + 4 * (row * width + job.query_heads * job.dim)
-                attention_kernel.store(
-                    keys, job.pool.slots + 8 * row, job.pool, job.kv_heads, job.dim
+            width = job.qkv.num_panels * jit.PANEL_WIDTH
+            for row in jit.work_items(job.work_counters, job.num_rows):
+                keys = job.qkv_states + 4 * (row * width + job.query_heads * job.head_dim)
+                attention_kernel.store_kv(
+                    keys, job.pool.slot_mapping + 8 * row, job.pool, job.kv_heads, job.head_dim
                 )
-            attention_kernel.attend(job, 1)
+            attention_kernel.attend_rows(job, 1)
 
         self.kernel = cfunc(layer_kernels._KERNEL)(both)
 
     def run(self, rows: list[Row], states: torch.Tensor, window: int | None) -> torch.Tensor:
         """`states` [T, heads + 2 * kv_heads, dim] of the rows, to [T, heads, dim]."""
-        plan = PackedPlan.of(rows, 0, window, self.blocks.block_size)
+        plan = PackedPlan.from_rows(rows, 0, window, self.blocks.block_size)
         count, width = len(states), states.shape[1] * self.dim
         wide = torch.zeros(count, -(-width // 32) * 32)
         wide[:, :width] = states.flatten(1)
         out = torch.full((count, self.heads, self.dim), float("nan"))
-        scratch = torch.full((torch.get_num_threads() * self.room,), 255, dtype=torch.uint8)
+        scratch = torch.full(
+            (torch.get_num_threads() * self.scratch_bytes,), 255, dtype=torch.uint8
+        )
         taken = torch.zeros(2, dtype=torch.int64)
         job = np.zeros(1, self.kernels.JOB)
-        job["count"], job["dim"], job["query_heads"] = count, self.dim, self.heads
-        job["kv_heads"], job["scale"], job["attended_width"] = self.kv_heads, 0.3, out[0].numel()
-        job["scratch"], job["scratch_size"] = scratch.data_ptr(), self.room
-        job["qkv"]["panels"] = wide.shape[1] // 32
-        job["taken"], job["states"], job["attended"] = (
+        job["num_rows"], job["head_dim"], job["query_heads"] = count, self.dim, self.heads
+        job["kv_heads"], job["attention_scale"], job["attention_width"] = (
+            self.kv_heads,
+            0.3,
+            out[0].numel(),
+        )
+        job["scratch"], job["scratch_bytes"] = scratch.data_ptr(), self.scratch_bytes
+        job["qkv"]["num_panels"] = wide.shape[1] // 32
+        job["work_counters"], job["qkv_states"], job["attended"] = (
             part.data_ptr() for part in (taken, wide, out)
         )
         pool = job["pool"]
-        pool["size"], pool["tiles_count"] = self.blocks.block_size, len(plan.tiles)
-        pool["most"] = self.most
-        for name in ("keys", "values", "key_sizes", "value_sizes"):
+        pool["block_size"], pool["num_tiles"] = self.blocks.block_size, len(plan.tiles)
+        pool["qmax"] = self.qmax
+        for name in ("keys", "values", "key_scales", "value_scales"):
             pool[name] = getattr(self.pool, name).data_ptr()
-        for name in ("slots", "lows", "highs", "tables", "tiles"):
+        for name in ("slot_mapping", "first_visible", "last_visible", "block_tables", "tiles"):
             pool[name] = getattr(plan, name).ctypes.data
-        self.native.run(self.kernel, job.ctypes.data)
+        self.native.run_parallel(self.kernel, job.ctypes.data)
         return out
 
 
@@ -140,7 +146,7 @@ def test_agrees_with_float64(attention: Attention, seed: int) -> None:
         rows, parts, wanted = [], [], []
         for number, (row, states, spans) in enumerate(sequences):
             start = done[number]
-            end = min(len(states), start + dice.choice([0, 1, 5, QUERIES, 33, 70]))
+            end = min(len(states), start + dice.choice([0, 1, 5, QUERY_TILE, 33, 70]))
             for span in spans:  # no chunk cuts a picture
                 if span.start < end < span.end:
                     end = span.end

@@ -36,7 +36,7 @@ def test_packing_holds_every_weight_and_nothing_else() -> None:
     from bot.engine.cpu import layer_kernels
 
     weight = torch.arange(35 * 6).remainder(255).sub(127).to(torch.int8).view(35, 6)
-    packed = layer_kernels.pack(weight)
+    packed = layer_kernels.pack_weight(weight)
     flat = packed.transpose(1, 2).flatten(2).flatten(0, 1).int()
     assert torch.equal(flat[:35, :6] - 128, weight.int())
     assert not flat[35:].any()
@@ -96,7 +96,8 @@ def test_zeros_and_what_is_not_finite(count: int) -> None:
     [
         PlainLinear,
         pytest.param(
-            Int8Linear, marks=pytest.mark.skipif(not int8_linear.works(), reason="not exact")
+            Int8Linear,
+            marks=pytest.mark.skipif(not int8_linear.kernels_are_exact(), reason="not exact"),
         ),
     ],
 )

@@ -11,7 +11,7 @@ from bot.engine.cpu import int8_linear
 from bot.engine.cpu.int8_linear import Int8Linear
 
 pytestmark = pytest.mark.skipif(
-    not int8_linear.works(), reason="this CPU has no exact 8-bit kernels"
+    not int8_linear.kernels_are_exact(), reason="this CPU has no exact 8-bit kernels"
 )
 
 
@@ -81,6 +81,6 @@ def test_unscaled_rows_times_their_scale() -> None:
     linear = Int8Linear(drawn(9, 32, 64), single=False)
     for count in (1, 3):
         rows = drawn(10, count, 64)
-        product, scale = linear.unscaled(rows)
+        product, scale = linear.unscaled_product(rows)
         assert scale.shape == (count, 1)
         assert torch.equal(product * scale, linear(rows))

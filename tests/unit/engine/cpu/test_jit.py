@@ -17,7 +17,7 @@ AVX512 = AVX2 + ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd,+avx512vnni"
 COUNT = """
 import re
 from bot.engine.cpu import layer_kernels
-code = layer_kernels.layers._library.get_asm_str()
+code = layer_kernels.run_layers._library.get_asm_str()
 print(*(len(re.findall(name, code)) for name in {names}))
 """
 
