@@ -32,6 +32,7 @@ from bot.platforms.playground.adapter import PlaygroundAdapter
 from bot.storage.database import Database
 from bot.storage.playground import PlaygroundStore
 from bot.storage.store import SqlStore
+from tests.support import databases
 from tests.support.scripted_engine import count_words, prompt_text
 
 NOTICE = "The demo is a toy: it knows little. Name a bigger model for real answers."
@@ -133,7 +134,7 @@ async def playground(
     """Everything between the browser and the engine, as the app puts it together."""
     engine = engine or PacedEngine()
     database = Database(f"sqlite+aiosqlite:///{folder / 'parley.db'}")
-    await database.upgrade()
+    await databases.migrate(database)
     images = MediaReader()
     core_store = SqlStore(database)
     service = Service(core_store, engine, files or images, settings or ServiceSettings())

@@ -23,6 +23,7 @@ class Cluster:
     """A running server; `create` makes a database in it."""
 
     socket_folder: Path
+    template: str | None = None  # the name of a database with the current schema
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def url(self, name: str) -> str:
@@ -34,9 +35,13 @@ class Cluster:
         await self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    async def recreate(self, url: str, template: str) -> None:
+        """Replace a database that nobody is connected to by a copy of `template`."""
+        await self.drop(url)
+        await self._run(f"CREATE DATABASE {name_of(url)} TEMPLATE {template}")
+
     async def drop(self, url: str) -> None:
-        name = url.split("?")[0].rsplit("/", 1)[1]
-        await self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        await self._run(f"DROP DATABASE {name_of(url)} WITH (FORCE)")
 
     async def _run(self, statement: str) -> None:
         connection = await asyncpg.connect(
@@ -46,6 +51,11 @@ class Cluster:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+def name_of(url: str) -> str:
+    """The name of the database at this URL."""
+    return url.split("?")[0].rsplit("/", 1)[1]
 
 
 def binaries() -> Path | None:

@@ -17,6 +17,7 @@ from bot.core.records import LibraryPersona, SamplingOverrides
 from bot.storage.database import Database
 from bot.storage.errors import DatabaseError
 from bot.storage.store import SqlStore
+from tests.support import databases
 
 SCOPE = "discord/guild/general"
 KEY = ThreadKey("discord", "guild", "general")
@@ -27,7 +28,7 @@ COLD = SamplingOverrides(temperature=0.1)
 async def settings(tmp_path: Path) -> Settings:
     settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'parley.db'}")
     database = Database(settings.database_url)
-    await database.upgrade()
+    await databases.migrate(database)
     await database.close()
     return settings
 
@@ -72,7 +73,7 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
 
     elsewhere = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'other.db'}")
     other = Database(elsewhere.database_url)
-    await other.upgrade()
+    await databases.migrate(other)
     assert (await commands.import_file(elsewhere, file)).endswith(" 2 changed, 0 unchanged")
     assert await commands.list_all(elsewhere) == listed
     assert (await commands.import_file(elsewhere, file)).endswith(" 0 changed, 2 unchanged")

@@ -8,6 +8,7 @@ import pytest
 
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
+from tests.support import databases
 
 
 @pytest.fixture
@@ -18,9 +19,12 @@ async def empty_database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def database(empty_database: Database) -> Database:
+async def database(url: str, empty_database: Database, request: pytest.FixtureRequest) -> Database:
     """A database with the newest schema."""
-    await empty_database.upgrade()
+    if empty_database.is_sqlite:
+        await databases.migrate(empty_database)
+    else:
+        await databases.migrate_postgres(url, request.getfixturevalue("postgres_cluster"))
     return empty_database
 
 

@@ -22,6 +22,7 @@ from bot.storage.store import SqlStore
 from tests.servers.discord.server import DiscordServer
 from tests.servers.discord.world import Channel, Message, User
 from tests.servers.waiting import until
+from tests.support import databases
 from tests.support.core_rig import FakeReader
 from tests.support.scripted_engine import Request, ScriptedEngine
 
@@ -124,7 +125,7 @@ async def rig(
     engine = ScriptedEngine(sees_images=True, max_context=4000)
     engine.auto = auto
     database = Database(f"sqlite+aiosqlite:///{folder / 'parley.db'}")
-    await database.upgrade()
+    await databases.migrate(database)
     store = SqlStore(database)
     service = Service(store, engine, FakeReader(), settings or ServiceSettings())
     wanted = DiscordOptions(
