@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.contract.harness import Ability, Harness, Person, needs
 from tests.support.scripted_engine import prompt_text
 
@@ -30,8 +32,7 @@ async def test_a_value_out_of_range_is_refused_with_the_range(chat: Harness) -> 
     await chat.answer(question, "Hello.")
     command = "persona set --temperature 9 You are a pirate."
     sentence = await chat.command(command, by=Person.ADMIN, after=question)
-    assert "temperature" in sentence
-    assert "0 to 5" in sentence
+    assert re.search(r"temperature .*\b0\b.*\b5\b", sentence)
     await chat.ask("Who are you?")
     assert "pirate" not in prompt_text((await chat.request(1)).messages[:1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 
@@ -71,6 +72,23 @@ async def test_a_crash_in_mid_reply_ends_in_exactly_one_whole_reply(chat: Harnes
     text = "\n".join(await chat.answer(question, "There was a whole story."))
     assert text.count("There was a whole story.") == 1
     assert "Once upon" not in text
+
+
+async def test_a_crash_before_the_end_is_stored_makes_no_second_reply(chat: Harness) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    question = await chat.ask("Tell me a story.")
+    request = await chat.request(0)
+    chat.core.store.save_reply = never  # type: ignore[method-assign]
+    request.write("A whole story.")
+    request.finish()
+    await chat.until(lambda: "A whole story." in "".join(chat.posts(question)), "the story")
+    await chat.until(lambda: request.closed, "the end of the request")
+    await chat.crash()
+    await chat.restart()
+    text = "\n".join(await chat.answer(question, "A whole story."))
+    assert text.count("A whole story.") == 1
 
 
 async def what_was_said_to_a_stopped_bot_is_asked_again(chat: Harness) -> None:

@@ -33,6 +33,7 @@ class ToyServer:
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
+        self._posted: dict[str, Line] = {}  # by nonce: nothing is posted twice
         self._ids = itertools.count(1)
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -89,7 +90,9 @@ class ToyServer:
         if not post["text"].strip() or len(post["text"]) > MAX_TEXT:
             _write(writer, {"type": "refused", "reason": f"a text has 1 to {MAX_TEXT} characters"})
             return
-        line = self._add(self.bot, post["room"], post["text"])
+        line = self._posted.get(post["nonce"])
+        if line is None:
+            line = self._posted[post["nonce"]] = self._add(self.bot, post["room"], post["text"])
         _write(writer, {"type": "posted", "id": line.id})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +18,12 @@ from bot.platforms.shared.mentions import Mention, Target, read_mentions
 from bot.platforms.shared.message_splitter import split
 from bot.platforms.shared.reply_ending import reply_ending
 
+logger = logging.getLogger(__name__)
+
 PLATFORM = "toy"
-LIMIT = 300  # characters of one post
+MAX_TEXT = 300  # characters of one post
+RECONNECT_S = 1.0
+DISCONNECTED = {"type": "refused", "reason": "not connected"}
 
 
 class ToyAdapter:
@@ -32,85 +36,97 @@ class ToyAdapter:
         self._port = port
         self._token = token
         self._bot = ""
-        self._reading: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writer: asyncio.StreamWriter | None = None
         self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._acks: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._posting = asyncio.Lock()
+
+    # --- life
 
     @property
     def is_connected(self) -> bool:
-        return self._reading is not None and not self._reading.done()
+        return self._connected.is_set()
 
     async def start(self) -> None:
-        reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._send({"token": self._token})
-        welcome = json.loads(await reader.readline())
-        if welcome["type"] != "welcome":
-            raise PlatformError("TOY_TOKEN is refused by the toy server: copy it again")
-        self._bot = welcome["bot"]
-        self._reading = asyncio.create_task(self._run(reader), name="toy")
+        connection = asyncio.create_task(self._stay_connected(), name="toy connection")
+        lines = asyncio.create_task(self._handle_lines(), name="toy lines")
+        self._tasks = [connection, lines]
+        connected = asyncio.create_task(self._connected.wait())
+        await asyncio.wait((connected, connection), return_when=asyncio.FIRST_COMPLETED)
+        connected.cancel()
+        if connection.done():
+            connection.result()
 
     async def watch(self) -> None:
-        if self._reading is not None:
-            await asyncio.shield(self._reading)
-            raise PlatformError("the toy server has gone: start it again")
+        await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reading
-            self._writer.close()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def open_reply(self, turn: Turn) -> ReplySink:
-        return ToyReply(self, turn)
+    async def _stay_connected(self) -> None:
+        """Raises PlatformError if the server refuses the token."""
+        while True:
+            try:
+                reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+                await self._log_in(reader)
+                await self._read(reader)
+            except OSError as error:
+                logger.warning("no connection to the toy server (%s)", type(error).__name__)
+            finally:
+                self._connected.clear()
+                self._acks.put_nowait(DISCONNECTED)  # for a post that waits
+                if self._writer is not None:
+                    self._writer.close()
+            await asyncio.sleep(RECONNECT_S)
 
-    async def post(self, room: str, text: str) -> int:
-        """Post one text; its id. Raises ConnectionError where the server doesn't take it."""
-        async with self._posting:
-            self._send({"type": "post", "room": room, "text": text})
-            answer = await self._answers.get()
-        if answer["type"] != "posted":
-            raise ConnectionError(answer["reason"])
-        return int(answer["id"])
+    async def _log_in(self, reader: asyncio.StreamReader) -> None:
+        self._send({"token": self._token})
+        answer = json.loads(await reader.readline() or b"{}")
+        if answer.get("type") == "refused":
+            raise PlatformError("TOY_TOKEN is refused by the toy server: copy it again")
+        self._bot = answer["bot"]
+        self._acks = asyncio.Queue()
+        self._connected.set()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            event = json.loads(line)
+            (self._lines if event["type"] == "message" else self._acks).put_nowait(event)
 
     def _send(self, event: dict[str, Any]) -> None:
+        assert self._writer is not None
         self._writer.write(json.dumps(event).encode() + b"\n")
 
-    async def _run(self, reader: asyncio.StreamReader) -> None:
-        taking = asyncio.create_task(self._take(), name="toy lines")
-        try:
-            while line := await reader.readline():
-                event = json.loads(line)
-                queue = self._lines if event["type"] == "message" else self._answers
-                queue.put_nowait(event)
-        finally:
-            taking.cancel()
+    # --- events in
 
-    async def _take(self) -> None:
-        """Hand lines to the core in their order. Not in `_run`: a post waits for its answer."""
+    async def _handle_lines(self) -> None:
+        """Hand lines to the core in their order; not in `_read`, since a post waits for its ack."""
         while True:
-            await self._received(await self._lines.get())
-
-    async def _received(self, line: dict[str, Any]) -> None:
-        answer = await self._handle(self._event(line))
-        if answer is not None:  # nothing is private here: the answer names whom it is for
-            for text in split(f"@{line['by']} {answer.text}", LIMIT):
-                await self.post(line["room"], text)
+            line = await self._lines.get()
+            answer = await self._handle(self._event(line))
+            if answer is not None:  # nothing is private here: the answer names whom it is for
+                try:
+                    await self.post(line["room"], f"@{line['by']} {answer.text}", line["id"])
+                except ConnectionError as error:
+                    logger.warning("room %s takes no answer: %s", line["room"], error)
 
     def _event(self, line: dict[str, Any]) -> MessageReceived:
-        said = read_mentions(line["text"], [*self._mentions(line["text"])])
+        message = read_mentions(line["text"], list(self._mentions(line["text"])))
         return MessageReceived(
             key=ThreadKey(PLATFORM, "home", line["room"]),
             id=str(line["id"]),
             author=Author(line["by"], line["by"].title(), is_admin=line["admin"]),
-            text=said.text,
+            text=message.text,
             attachments=tuple(map(_attachment, line["files"])),
             is_dm=line["room"].startswith("@"),
             has_threads=False,
-            mentions_bot=said.calls_bot,
-            addresses_other=said.addresses_other,
+            mentions_bot=message.calls_bot,
+            addresses_other=message.addresses_other,
         )
 
     def _mentions(self, text: str) -> Iterator[Mention]:
@@ -119,13 +135,43 @@ class ToyAdapter:
             target = Target.BOT if is_bot else Target.OTHER
             yield Mention(match.start(), match.end(), target, "@Parley" if is_bot else match[0])
 
+    # --- replies out
+
+    async def open_reply(self, turn: Turn) -> ReplySink:
+        return ToyReply(self, turn)
+
+    async def post(self, room: str, text: str, cause: object) -> tuple[str, ...]:
+        """Post a text, in pieces if it is long; their ids.
+
+        `cause`: the server posts nothing twice for the same one.
+
+        Raises:
+            ConnectionError: the server doesn't take it.
+        """
+        return tuple(
+            [
+                await self._post_piece(room, piece, f"{cause}/{number}")
+                for number, piece in enumerate(split(text, MAX_TEXT))
+            ]
+        )
+
+    async def _post_piece(self, room: str, text: str, nonce: str) -> str:
+        if not self.is_connected:
+            raise ConnectionError(DISCONNECTED["reason"])
+        async with self._posting:
+            self._send({"type": "post", "room": room, "text": text, "nonce": nonce})
+            ack = await self._acks.get()
+        if ack["type"] != "posted":
+            raise ConnectionError(ack["reason"])
+        return str(ack["id"])
+
 
 class ToyReply:
-    """`bot.core.ports.ReplySink`: posts can't be edited, so the reply comes at its end."""
+    """A `ReplySink` that posts the reply whole: posts can't be edited or deleted here."""
 
     def __init__(self, adapter: ToyAdapter, turn: Turn) -> None:
         self._adapter = adapter
-        self._room = turn.key.channel
+        self._turn = turn
 
     async def waiting(self, ahead: int) -> None: ...
 
@@ -135,9 +181,8 @@ class ToyReply:
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
         ending = reply_ending(reply)
-        whole = "\n".join(filter(None, (reply.text, ending.marked_error, *ending.notes)))
-        posted = [await self._adapter.post(self._room, text) for text in split(whole, LIMIT)]
-        return tuple(map(str, posted))
+        text = "\n".join(filter(None, (reply.text, ending.marked_error, *ending.notes)))
+        return await self._adapter.post(self._turn.key.channel, text, f"turn {self._turn.id}")
 
     async def withdraw(self) -> None: ...
 
