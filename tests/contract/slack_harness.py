@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bot.media.hosts import parse_extra_hosts
 from bot.platforms.slack.adapter import SlackAdapter
-from bot.platforms.slack.manifest import SUMMARISE_SHORTCUT
+from bot.platforms.slack.manifest import SUMMARIZE_SHORTCUT
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.sink import Timing
 from tests.contract.harness import Ability, Harness, Message, Person
@@ -91,7 +91,7 @@ class SlackHarness(Harness):
     async def summarize(self, message: Message) -> Message:
         last = self._general.thread(message.raw["ts"])[-1]
         user = self._people[Person.ASKER]
-        sent = user.shortcut(self._general, last, SUMMARISE_SHORTCUT)
+        sent = user.shortcut(self._general, last, SUMMARIZE_SHORTCUT)
         return Message(Person.ASKER, self._general, sent)
 
     async def ask_privately(self, text: str) -> Message:

@@ -13,33 +13,33 @@ _LINE_START = re.compile(r"(?:\A|\n) {0,3}\Z")
 _SPANS_LINES = 3  # backticks from which on code may span lines
 
 
-class Shown(IntEnum):
+class Region(IntEnum):
     """What a character of a message is part of."""
 
-    SPEECH = 0
+    PROSE = 0
     INLINE_CODE = 1
     BLOCK = 2  # a code block or a quote
 
 
 def classify(text: str, *, open_quotes: bool = False) -> bytearray:
-    """A `Shown` for each character of a message. Takes linear time.
+    """A `Region` for each character of a message. Takes linear time.
 
     A run of three or more backticks opens code anywhere in a line, as chat clients have it, and
     the next such run closes it; only at the start of a line does it stay open without one.
     `open_quotes`: a line that starts with ">>> " quotes all that follows, as on Discord.
     """
-    classes = bytearray(len(text))
+    regions = bytearray(len(text))
     position = 0
     while (match := _QUOTE_OR_RUN.search(text, position)) is not None:
         start, position = match.span()
-        kind: Shown | None = Shown.BLOCK
+        kind: Region | None = Region.BLOCK
         if match["quote"] is None:
             kind, position = _code(text, start, position)
         elif open_quotes and match["quote"].lstrip(" ").startswith(">>> "):
             position = len(text)
         if kind is not None:
-            classes[start:position] = bytes([kind]) * (position - start)
-    return classes
+            regions[start:position] = bytes([kind]) * (position - start)
+    return regions
 
 
 def code_spans(line: str) -> Iterator[tuple[int, int, int]]:
@@ -63,16 +63,16 @@ def code_spans(line: str) -> Iterator[tuple[int, int, int]]:
         number += 1
 
 
-def _code(text: str, start: int, run_end: int) -> tuple[Shown | None, int]:
+def _code(text: str, start: int, run_end: int) -> tuple[Region | None, int]:
     """What the run of backticks at `start` opens, and where that ends; None if it opens nothing."""
     length = run_end - start
     if length < _SPANS_LINES:
         closing = re.compile(rf"(?<!`)`{{{length}}}(?!`)|\n").search(text, run_end)
         is_code = closing is not None and closing[0] != "\n"
-        return (Shown.INLINE_CODE, closing.end()) if closing and is_code else (None, run_end)
+        return (Region.INLINE_CODE, closing.end()) if closing and is_code else (None, run_end)
     closing = re.compile(rf"(?<!`)`{{{length},}}").search(text, run_end)
     if closing is not None:
-        return Shown.BLOCK, closing.end()
+        return Region.BLOCK, closing.end()
     if _LINE_START.search(text[max(0, start - 4) : start]):
-        return Shown.BLOCK, len(text)
+        return Region.BLOCK, len(text)
     return None, run_end

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from bot.platforms.shared.code_spans import Shown, classify
+from bot.platforms.shared.code_spans import Region, classify
 
 # "@Parley's answer": the mention is a part of the sentence.
 _PART_OF_WORD = re.compile(r"['’-]\w")
@@ -62,26 +62,28 @@ def read_mentions(
 
     `open_quotes`: see `code_spans.classify`.
     """
-    shown = classify(text, open_quotes=open_quotes)
-    calls = [m for m in mentions if m.target is not Target.NOBODY and not shown[m.start]]
+    regions = classify(text, open_quotes=open_quotes)
+    calls = [m for m in mentions if m.target is not Target.NOBODY and not regions[m.start]]
     targets = {mention.target for mention in calls}
     return MentionedText(
-        text=_replaced(text, mentions, _addresses(text, shown, calls)),
+        text=_replaced(text, mentions, _addresses(text, regions, calls)),
         calls_bot=Target.BOT in targets,
         calls_bot_role=Target.BOT_ROLE in targets,
         calls_everyone=Target.EVERYONE in targets,
         addresses_other=bool(calls)
         and calls[0].target is Target.OTHER
-        and _is_blank(text, shown, 0, calls[0].start),
+        and _is_blank(text, regions, 0, calls[0].start),
     )
 
 
-def _addresses(text: str, shown: bytearray, calls: Sequence[Mention]) -> dict[int, tuple[int, int]]:
+def _addresses(
+    text: str, regions: bytearray, calls: Sequence[Mention]
+) -> dict[int, tuple[int, int]]:
     """The stretches of text that are addresses to the bot, by their mention's start."""
     stretches: dict[int, tuple[int, int]] = {}
     position = 0
     for mention in calls:
-        if not _is_bot(mention) or not _is_blank(text, shown, position, mention.start):
+        if not _is_bot(mention) or not _is_blank(text, regions, position, mention.start):
             break
         if _PART_OF_WORD.match(text, mention.end):
             break
@@ -90,8 +92,8 @@ def _addresses(text: str, shown: bytearray, calls: Sequence[Mention]) -> dict[in
     closing = _closing_mentions(text, calls[len(stretches) :])
     if closing:
         start = len(text[: closing[0].start].rstrip())
-        said = text[position:start]
-        if _FINISHED.search(said) or _BARE_COMMAND.match(said):
+        sentence = text[position:start]
+        if _FINISHED.search(sentence) or _BARE_COMMAND.match(sentence):
             stretches |= {mention.start: (len(text), len(text)) for mention in closing}
             stretches[closing[0].start] = start, len(text)
     return stretches
@@ -132,6 +134,6 @@ def _is_bot(mention: Mention) -> bool:
     return mention.target in (Target.BOT, Target.BOT_ROLE)
 
 
-def _is_blank(text: str, shown: bytearray, start: int, end: int) -> bool:
+def _is_blank(text: str, regions: bytearray, start: int, end: int) -> bool:
     """Whether nothing is said there: white space, quotes and code blocks say nothing."""
-    return all(shown[i] == Shown.BLOCK or text[i].isspace() for i in range(start, end))
+    return all(regions[i] == Region.BLOCK or text[i].isspace() for i in range(start, end))

@@ -1,8 +1,8 @@
 """Splits a long text into chunks that a platform takes, without breaking code blocks.
 
-The invariant: `"".join(piece.body for piece in pieces(text, limit)) == text`, whatever the text.
-What is inserted (fences closed at a chunk's end, opened again at the next one's start) stands
-apart in each piece, and every chunk with its insertions is within the limit.
+The invariant: `"".join(piece.body for piece in pieces(text, limit)) == text`, for any text. Fences
+that are inserted (closed at a chunk's end, opened again at the start of the next) are kept apart in
+each piece, and every chunk with them is within the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def utf16_units(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk: a stretch of the text, and the fences inserted before and after it."""
+    """A chunk: a part of the text, and the fences inserted before and after it."""
 
     opened: str
     body: str
@@ -40,8 +40,8 @@ class Piece:
 def split(text: str, limit: int, *, measure: Measure = len) -> list[str]:
     """Chunks of at most `limit` as `measure` counts (it gives every character at least 1).
 
-    Breaks after a paragraph, else after a line, else after a word, else anywhere between two
-    characters. A text that fits comes back as it is; chunks of white space only are left out.
+    Breaks after a paragraph, else after a line, else after a word, else between any two
+    characters. A text that fits is returned as it is; chunks of white space are left out.
 
     Raises:
         ValueError: a single character is over the limit.
@@ -50,22 +50,22 @@ def split(text: str, limit: int, *, measure: Measure = len) -> list[str]:
 
 
 def pieces(text: str, limit: int, *, measure: Measure = len) -> list[Piece]:
-    """As `split`, with what was inserted kept apart from what was there.
+    """Like `split`, with insertions kept apart from the text.
 
     Raises:
         ValueError: a single character is over the limit.
     """
     if len(text) <= limit and measure(text) <= limit:
         return [Piece("", text, "")] if text else []
-    found: list[Piece] = []
+    result: list[Piece] = []
     state = _State()
     start = 0
     while start < len(text):
         piece = _next_piece(text, start, state, limit, measure)
-        found.append(piece)
+        result.append(piece)
         state = state.after(piece.body)
         start += len(piece.body)
-    return found
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ class _Fence:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Where in Markdown a place of the text is."""
+    """The state of the Markdown at a position of the text."""
 
     fence: _Fence | None = None
     line_start: bool = True
 
     def after(self, text: str) -> _State:
-        """The state after reading on over `text`."""
+        """The state after `text`."""
         lines = text.split("\n")
         fence = _read_lines(lines if self.line_start else lines[1:], self.fence)
         line_start = not lines[-1] if len(lines) > 1 else self.line_start and not text
@@ -120,7 +120,7 @@ def _next_piece(text: str, start: int, state: _State, limit: int, measure: Measu
 
 
 def _unfenced(text: str, start: int, limit: int, measure: Measure) -> Piece:
-    """Where the limit leaves no room for fences, the text at least is kept."""
+    """A piece without fences, where the limit leaves no room for them."""
     end = _fitting(text, start, limit, measure)
     if end == start:
         raise ValueError(f"the limit of {limit} is less than one character")
@@ -128,7 +128,7 @@ def _unfenced(text: str, start: int, limit: int, measure: Measure) -> Piece:
 
 
 def _reopening(fence: _Fence | None, limit: int, measure: Measure) -> str:
-    """The line that opens a fence again; without its info string, or not at all, if too long."""
+    """The line that opens a fence again; without its info string, or "", if too long."""
     if fence is None:
         return ""
     for line in (f"{fence.run}{fence.info}\n", f"{fence.run}\n"):
@@ -138,7 +138,7 @@ def _reopening(fence: _Fence | None, limit: int, measure: Measure) -> str:
 
 
 def _closing(chunk: str) -> str:
-    """What closes the fence that is open at the end of a chunk, read on its own."""
+    """What closes the fence that is open at the end of a chunk."""
     fence = _State().after(chunk).fence
     if fence is None:
         return ""
@@ -165,9 +165,9 @@ def _break_before(text: str, start: int, state: _State, furthest: int) -> int:
         return len(text)
     length = furthest - start
     for separator, least in (("\n\n", length // 2), ("\n", length // 4), (" ", length // 4)):
-        found = text.rfind(separator, start, furthest)
-        if found >= 0 and found - start >= least:
-            end = found + len(separator)
+        position = text.rfind(separator, start, furthest)
+        if position >= 0 and position - start >= least:
+            end = position + len(separator)
             return _before_opening(text, start, end, state) if separator != " " else end
     return _between_characters(text, start, furthest)
 
@@ -177,8 +177,8 @@ def _before_opening(text: str, start: int, end: int, state: _State) -> int:
     line = text.rfind("\n", start, end - 1) + 1
     if line <= start:
         return end
-    before = state.after(text[start:line]).fence
-    opens = before is None and _read_lines([text[line : end - 1]], None) is not None
+    is_in_code = state.after(text[start:line]).fence is not None
+    opens = not is_in_code and _read_lines([text[line : end - 1]], None) is not None
     return line if opens else end
 
 

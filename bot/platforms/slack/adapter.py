@@ -1,4 +1,4 @@
-"""Slack as a whole: builds its parts, connects, hands events to the core, opens replies."""
+"""The Slack adapter: builds its parts, connects, hands events to the core, opens replies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from slack_sdk.oauth.state_store.async_state_store import AsyncOAuthStateStore
 from bot.core.ports import CoreQueries, InboundHandler, ReplySink
 from bot.core.records import Turn
 from bot.platforms.base import PlatformError
-from bot.platforms.slack.api import DOWN, error_code, open_session
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, error_name, open_session
 from bot.platforms.slack.app import build_app, socket_responder
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.commands import Commands
@@ -32,11 +33,11 @@ from bot.platforms.slack.normalize import PLATFORM, DmRoots, Normalizer, is_dm_c
 from bot.platforms.slack.oauth import install_flow
 from bot.platforms.slack.options import SlackOptions
 from bot.platforms.slack.posting import Place
-from bot.platforms.slack.private_questions import Private
-from bot.platforms.slack.private_replies import Asks, is_private
-from bot.platforms.slack.recovery import find_posted, may_be_begun
+from bot.platforms.slack.private_questions import PrivateQuestions
+from bot.platforms.slack.private_replies import PendingQuestions, is_private
+from bot.platforms.slack.recovery import find_posted, may_have_started
 from bot.platforms.slack.sink import SlackReply
-from bot.platforms.slack.socket import BACKOFF_AT_MOST_S, REFUSED, Sockets
+from bot.platforms.slack.socket import MAX_BACKOFF_S, REJECTED, Sockets
 from bot.platforms.slack.stream import Recipient
 from bot.platforms.slack.teams import Team, Teams
 
@@ -46,7 +47,7 @@ logger = logging.getLogger(__name__)
 class SlackAdapter:
     """`bot.platforms.base.Adapter` and `bot.core.ports.ReplyTarget` for Slack.
 
-    `installations` and `states`: where OAuth keeps what it needs; only with `options.has_oauth`.
+    `installations` and `states`: OAuth's stores, needed with `options.has_oauth`.
     """
 
     platform = PLATFORM
@@ -66,9 +67,9 @@ class SlackAdapter:
         self._installations = installations
         self._states = states
         self._endpoints = HttpEndpoints()
-        self._roots = DmRoots()
-        self._since = time.time()
-        self._asks = Asks()
+        self._dm_roots = DmRoots()
+        self._started_at = time.time()
+        self._pending_questions = PendingQuestions()
         self._replies: weakref.WeakSet[SlackReply] = weakref.WeakSet()
         self._session: aiohttp.ClientSession | None = None
         self._teams: Teams | None = None
@@ -79,13 +80,12 @@ class SlackAdapter:
 
     @property
     def is_connected(self) -> bool:
-        """Whether events reach it now."""
         if self._options.over_http:
             return self._endpoints.is_open
         return self._sockets is not None and self._sockets.is_connected
 
     def add_routes(self, routes: web.Application) -> None:
-        """HTTP mode's routes, on Parley's own web server; nothing in Socket Mode."""
+        """Add HTTP mode's routes to Parley's web server; none in Socket Mode."""
         if self._options.over_http:
             self._endpoints.add_routes(routes, with_oauth=self._options.has_oauth)
 
@@ -93,7 +93,7 @@ class SlackAdapter:
         """See `Adapter.start`.
 
         Raises:
-            PlatformError: a token is refused or a setting is missing.
+            PlatformError: a token is rejected or a setting is missing.
         """
         self._check_options()
         options = self._options
@@ -110,18 +110,19 @@ class SlackAdapter:
             self._open_endpoints(app, self._teams)
         else:
             await self._open_sockets(app)
-        where = f"{team.name or team.id}" if team is not None else "every workspace it is put in"
-        logger.info("Slack: serving %s over %s", where, "HTTP" if options.over_http else "sockets")
+        workspace = (team.name or team.id) if team is not None else "all workspaces that install it"
+        logger.info(
+            "Slack: serving %s by %s", workspace, "HTTP" if options.over_http else "Socket Mode"
+        )
 
     async def watch(self) -> None:
-        """See `Adapter.watch`."""
         if self._sockets is not None:
             await self._sockets.watch()
         await asyncio.Event().wait()
 
     async def pause(self) -> None:
-        """Take nothing more in; replies that are being written go on. What Slack still has to
-        say it says to the next process."""
+        """Handle no new events, which Slack delivers to the next process; replies in progress go
+        on."""
         self._endpoints.close()
         if self._sockets is not None:
             await self._sockets.close()
@@ -129,7 +130,6 @@ class SlackAdapter:
             await self._events.close()
 
     async def close(self) -> None:
-        """See `Adapter.close`."""
         await self.pause()
         for reply in list(self._replies):
             await reply.close()
@@ -143,16 +143,16 @@ class SlackAdapter:
         """See `bot.core.ports.ReplyTarget`.
 
         Raises:
-            NotInstalled: the workspace is gone.
+            NotInstalled: Parley was removed from the workspace.
             RuntimeError: before `start`.
         """
         if self._teams is None:
             raise RuntimeError("Slack is not started")
         team = await self._teams.get(turn.key.workspace)
         if is_private(turn.key):
-            return self._asks.reply(team, turn)
+            return self._pending_questions.open_reply(team, turn)
         place, old = await self._place(team, turn), turn.posted
-        if may_be_begun(turn, self._since):
+        if may_have_started(turn, self._started_at):
             old = await find_posted(team, place, turn, old)
         reply = SlackReply(
             team,
@@ -160,7 +160,7 @@ class SlackAdapter:
             turn,
             Recipient(team.id, turn.asker),
             old=old,
-            find=partial(find_posted, team, place, turn),
+            find_posted=partial(find_posted, team, place, turn),
             timing=self._options.timing,
         )
         self._replies.add(reply)
@@ -170,14 +170,14 @@ class SlackAdapter:
         channel, thread = turn.key.channel, turn.key.thread
         last = turn.question_id
         if not thread and is_dm_channel(channel) and last:
-            thread = await self._roots.find(team, channel, last)
+            thread = await self._dm_roots.find(team, channel, last)
         return Place(channel, thread)
 
     def _build(self, teams: Teams) -> AsyncApp:
         names, handle = self._names, self._handle
         normalizer = Normalizer(names, self._files)
         home = Home(self._queries, names)
-        private = Private(self._asks, normalizer, handle)
+        private = PrivateQuestions(self._pending_questions, normalizer, handle)
         commands = Commands(names, self._queries, private, handle)
         self._events = Events(
             teams,
@@ -185,7 +185,7 @@ class SlackAdapter:
             normalizer,
             Assistant(self._queries, names),
             home,
-            self._roots,
+            self._dm_roots,
             handle,
         )
         return build_app(
@@ -223,27 +223,18 @@ class SlackAdapter:
                 session=self._session,
                 installations=self._installations,
                 states=self._states,
-                installed=teams.forget,
+                on_installed=teams.forget,
             )
         self._endpoints.open(app, flow)
 
     def _check_options(self) -> None:
         options = self._options
         if options.over_http and options.signing_secret is None:
-            raise PlatformError(
-                "SLACK_APP_TOKEN (xapp-…, for Socket Mode) or SLACK_SIGNING_SECRET (for HTTP mode) "
-                "is missing: copy it from the app's Basic Information page"
-            )
+            raise PlatformError(texts.APP_TOKEN_MISSING)
         if options.bot_token is None and not options.has_oauth:
-            raise PlatformError(
-                "SLACK_BOT_TOKEN is missing: install the app and copy the token (xoxb-…) from its "
-                "OAuth & Permissions page"
-            )
+            raise PlatformError(texts.BOT_TOKEN_MISSING)
         if options.has_oauth and (self._installations is None or self._states is None):
-            raise PlatformError(
-                "PARLEY_ENCRYPTION_KEY is missing: installing by OAuth keeps tokens in the "
-                "database, encrypted by it; give a secret of 32 characters or more"
-            )
+            raise PlatformError(texts.ENCRYPTION_KEY_MISSING)
 
 
 async def _connect(teams: Teams) -> Team | None:
@@ -252,15 +243,10 @@ async def _connect(teams: Teams) -> Team | None:
     while True:
         try:
             return await teams.connect()
-        except SlackApiError as error:
-            code = error_code(error)
-            if code in REFUSED:
-                raise PlatformError(
-                    f"SLACK_BOT_TOKEN: Slack refuses it ({code}): copy it anew (xoxb-…) from the "
-                    "app's OAuth & Permissions page"
-                ) from None
-        except DOWN as error:
-            code = type(error).__name__
-        logger.warning("Slack can't be reached (%s); again in %.0f s", code, wait)
+        except (SlackApiError, *UNREACHABLE) as error:
+            if error_code(error) in REJECTED:
+                raise PlatformError(texts.bot_token_rejected(error_code(error))) from None
+            reason = error_name(error)
+        logger.warning("no answer from Slack (%s); trying again in %.0f s", reason, wait)
         await asyncio.sleep(wait)
-        wait = min(2 * wait, BACKOFF_AT_MOST_S)
+        wait = min(2 * wait, MAX_BACKOFF_S)

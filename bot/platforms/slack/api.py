@@ -1,4 +1,4 @@
-"""The Web API of one workspace: paced, patient with 429, and told apart by error code."""
+"""The Web API of one workspace: paced, retried after 429, with Slack's error codes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ logger = logging.getLogger(__name__)
 
 RATE_LIMIT_RETRIES = 8
 CALL_TIMEOUT_S = 30
-PAGES_AT_MOST = 5  # of a list: Slack gives up to 200 entries a page
+MAX_PAGES = 5  # of a list: Slack gives up to 200 entries a page
 
-#: What goes wrong when Slack or the way to it is down: callers treat these like an API error.
-DOWN = (aiohttp.ClientError, TimeoutError, SlackClientError)
+#: Raised where Slack can't be reached. Callers treat these like an API error.
+UNREACHABLE = (aiohttp.ClientError, TimeoutError, SlackClientError)
 
 
-#: Calls that add something: where their answer is lost, nobody knows whether they did.
-ADDING = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream"})
-_UNSAID = frozenset({"", "internal_error", "fatal_error", "request_timeout", "service_unavailable"})
+#: Calls that add something: without their answer nobody knows whether they did.
+NOT_IDEMPOTENT = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream"})
+_INCONCLUSIVE = frozenset(
+    {"", "internal_error", "fatal_error", "request_timeout", "service_unavailable"}
+)
 
 
 class ReconnectRetry(AsyncConnectionErrorRetryHandler):
-    """The SDK's handler for lost connections; what would be there twice is not called twice."""
+    """The SDK's handler for lost connections, except for calls that would add something twice."""
 
     async def _can_retry_async(
         self,
@@ -49,8 +51,8 @@ class ReconnectRetry(AsyncConnectionErrorRetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> bool:
-        unreached = isinstance(error, aiohttp.ClientConnectorError)
-        if method_of(request.url) in ADDING and not unreached:
+        never_sent = isinstance(error, aiohttp.ClientConnectorError)
+        if method_of(request.url) in NOT_IDEMPOTENT and not never_sent:
             return False
         return await super()._can_retry_async(
             state=state, request=request, response=response, error=error
@@ -58,7 +60,7 @@ class ReconnectRetry(AsyncConnectionErrorRetryHandler):
 
 
 class PacedRateLimitRetry(AsyncRateLimitErrorRetryHandler):
-    """The SDK's handler, which also lets the other callers of the method wait."""
+    """The SDK's handler, which also makes other callers of the method wait."""
 
     def __init__(self, pacer: Pacer) -> None:
         super().__init__(max_retry_count=RATE_LIMIT_RETRIES)
@@ -72,19 +74,17 @@ class PacedRateLimitRetry(AsyncRateLimitErrorRetryHandler):
         response: HttpResponse | None = None,
         error: Exception | None = None,
     ) -> None:
-        """Wait as long as Slack says."""
         if response is not None:
-            self._pacer.hold(method_of(request.url), retry_after(response.headers))
+            self._pacer.block(method_of(request.url), retry_after(response.headers))
         await super().prepare_for_next_attempt_async(
             state=state, request=request, response=response, error=error
         )
 
 
 class SlackApi:
-    """The methods of one workspace's bot token.
+    """Calls methods with one workspace's bot token, which is not part of the repr.
 
-    Methods are named as Slack names them; arguments are those of `AsyncWebClient`'s method. The
-    token is never part of its repr.
+    Methods are named as Slack names them; arguments are those of `AsyncWebClient`'s method.
     """
 
     def __init__(
@@ -92,57 +92,57 @@ class SlackApi:
     ) -> None:
         self._pacer = pacer or Pacer()
         self._token = token
-        self._patient = self._client(
+        self._retrying_client = self._client(
             base_url, session, ReconnectRetry(), PacedRateLimitRetry(self._pacer)
         )
-        self._hasty = self._client(base_url, session)
+        self._single_try_client = self._client(base_url, session)
         self.session = session
 
     @property
     def token(self) -> str:
-        """The bot token; for downloads, never for logs."""
+        """For downloads; never log it."""
         return self._token
 
     async def call(self, method: str, *, channel: str = "", **args: Any) -> AsyncSlackResponse:
-        """Make a call that has to be made: waits for its turn, and as long as Slack asks.
+        """Make a required call: it waits for its turn, and for as long as Slack asks.
 
         Raises:
             SlackApiError: Slack refused it.
-            aiohttp.ClientError, TimeoutError: Slack is not there.
+            aiohttp.ClientError, TimeoutError: Slack can't be reached.
         """
-        await self._pacer.turn(method, channel)
-        return await _invoke(self._patient, method, channel, args)
+        await self._pacer.acquire(method, channel)
+        return await _invoke(self._retrying_client, method, channel, args)
 
     async def pages(
         self, method: str, *, channel: str = "", **args: Any
     ) -> AsyncIterator[AsyncSlackResponse]:
         """The first pages of a list, each a `call` of its own. Raises as `call`."""
         cursor: dict[str, str] = {}
-        for _ in range(PAGES_AT_MOST):
+        for _ in range(MAX_PAGES):
             page = await self.call(method, channel=channel, **args, **cursor)
             yield page
-            following = (page.get("response_metadata") or {}).get("next_cursor")
-            if not following:
+            next_cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not next_cursor:
                 return
-            cursor = {"cursor": str(following)}
+            cursor = {"cursor": str(next_cursor)}
 
-    async def attempt(
+    async def try_call(
         self, method: str, *, channel: str = "", **args: Any
     ) -> AsyncSlackResponse | None:
-        """Make a call that can be left out: None where there is no room for it now.
+        """Make an optional call; None if the rate limit has no room for it now.
 
         Raises:
-            SlackApiError: Slack refused it for another reason than its rate.
-            aiohttp.ClientError, TimeoutError: Slack is not there.
+            SlackApiError: Slack refused it for a reason other than its rate.
+            aiohttp.ClientError, TimeoutError: Slack can't be reached.
         """
-        if not self._pacer.try_turn(method, channel):
+        if not self._pacer.try_acquire(method, channel):
             return None
         try:
-            return await _invoke(self._hasty, method, channel, args)
+            return await _invoke(self._single_try_client, method, channel, args)
         except SlackApiError as error:
             if error_code(error) != "ratelimited":
                 raise
-            self._pacer.hold(method, retry_after(getattr(error.response, "headers", {})))
+            self._pacer.block(method, retry_after(getattr(error.response, "headers", {})))
             return None
 
     def _client(
@@ -169,13 +169,13 @@ async def _invoke(
 
 
 def open_session() -> aiohttp.ClientSession:
-    """The HTTP session that all workspaces' calls share."""
+    """The HTTP session for the calls of all workspaces."""
     timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
     return aiohttp.ClientSession(timeout=timeout, trust_env=True)
 
 
 def error_code(error: BaseException) -> str:
-    """Slack's word for what went wrong ("not_in_channel"); "" where there is none."""
+    """Slack's code for what went wrong ("not_in_channel"); "" if there is none."""
     if not isinstance(error, SlackApiError):
         return ""
     response = error.response
@@ -185,18 +185,23 @@ def error_code(error: BaseException) -> str:
     return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
-def is_unsaid(error: BaseException) -> bool:
-    """Whether a call may have been done although it failed: Slack's answer was lost."""
-    return not isinstance(error, SlackApiError) or error_code(error) in _UNSAID
+def error_name(error: BaseException) -> str:
+    """What went wrong, for the log: Slack's code, else the exception's type."""
+    return error_code(error) or type(error).__name__
+
+
+def may_have_succeeded(error: BaseException) -> bool:
+    """Whether a call that failed may have had its effect: Slack's answer was lost."""
+    return not isinstance(error, SlackApiError) or error_code(error) in _INCONCLUSIVE
 
 
 def method_of(url: str) -> str:
-    """The method in a Web API URL."""
+    """The method that a Web API URL ends in."""
     return urlsplit(url).path.rpartition("/")[2]
 
 
 def retry_after(headers: Any) -> float:
-    """Seconds to wait, as a 429's headers say; 1 where they don't."""
+    """The seconds to wait from a 429's headers; 1 if they name none."""
     for name, value in dict(headers).items():
         if str(name).lower() == "retry-after":
             text = value[0] if isinstance(value, list) else value

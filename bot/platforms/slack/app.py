@@ -1,4 +1,4 @@
-"""The Bolt app: who a request is from, and where it goes."""
+"""The Bolt app: finds the workspace of a request and routes it to a listener."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bot.platforms.slack.teams import NotInstalled, Teams
 
 logger = logging.getLogger(__name__)
 
-#: Bolt refuses to start without a secret; in Socket Mode there is nothing to verify by it.
+#: Bolt doesn't start without a secret; in Socket Mode it verifies nothing.
 _NO_SECRET = "unused"  # noqa: S105
 
 
-class AskedInVain(Exception):
-    """Slack did not say just now whose token it is."""
+class AuthorizationUnavailable(Exception):
+    """Slack can't be asked now whose token it is."""
 
 
 class Authorize(AsyncAuthorize):
@@ -43,15 +43,15 @@ class Authorize(AsyncAuthorize):
         team_id: str | None,
         **_others: Any,
     ) -> AuthorizeResult | None:
-        """The workspace's token; None where Parley isn't installed there."""
+        """The workspace's token; None if Parley isn't installed there."""
         try:
             team = await self._teams.get(team_id or "", enterprise_id)
         except NotInstalled:
-            logger.info("a request from Slack workspace %s, where I am not installed", team_id)
+            logger.info("a request from Slack workspace %s, where Parley isn't installed", team_id)
             return None
         except SlackApiError as error:
-            # Bolt would take it for a bad token and acknowledge: Slack is to come again.
-            raise AskedInVain(error_code(error)) from None
+            # Bolt would take it for a bad token and acknowledge; Slack is to retry.
+            raise AuthorizationUnavailable(error_code(error)) from None
         return AuthorizeResult(
             enterprise_id=enterprise_id,
             team_id=team.id,
@@ -67,7 +67,7 @@ def build_app(
     """The app with all its listeners."""
     log = sdk_logger()
     level = log.level
-    # It would warn that it does not use SLACK_BOT_TOKEN from the environment: meant so.
+    # Else it warns that it ignores SLACK_BOT_TOKEN from the environment, as it should.
     log.setLevel(logging.ERROR)
     app = AsyncApp(
         name="parley",
@@ -75,7 +75,7 @@ def build_app(
         client=AsyncWebClient(base_url=base_url, logger=log),
         signing_secret=signing_secret or _NO_SECRET,
         request_verification_enabled=signing_secret is not None,
-        authorize=Authorize(teams),  # type: ignore[arg-type]  # Bolt takes these, too
+        authorize=Authorize(teams),  # type: ignore[arg-type]  # Bolt takes these too
         attaching_conversation_kwargs_enabled=False,
         attaching_function_token_enabled=False,
     )
@@ -86,13 +86,13 @@ def build_app(
 
 
 def socket_responder(app: AsyncApp) -> Respond:
-    """What answers an envelope of Socket Mode."""
+    """The listener for Socket Mode's envelopes."""
 
     async def respond(client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         answer = await run_async_bolt_app(app, request)
         try:
             await send_async_response(client, request, answer, 0.0)
         except ConnectionError:
-            logger.info("a socket was cut before an acknowledgement; Slack repeats what it said")
+            logger.info("a socket closed before an acknowledgement; Slack will retry")
 
     return respond

@@ -1,4 +1,4 @@
-"""The assistant's side: prompts to begin with, titles, and what somebody is looking at."""
+"""Slack's assistant: suggested prompts, thread titles, the channel that somebody is viewing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from bot.core.ports import CoreQueries
 from bot.core.records import ResolvedPersona
 from bot.core.safe_names import one_line
 from bot.platforms.shared.recent import RecentDict
-from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, error_name
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalize import PLATFORM
 from bot.platforms.slack.teams import PROMPTS, TITLE, Team
 
 logger = logging.getLogger(__name__)
 
-TITLE_AT_MOST = 80
-_NOT_HERE = frozenset(
+MAX_TITLE = 80
+MAX_PROMPTS = 4
+MAX_PROMPT_TITLE = 75
+_UNAVAILABLE = frozenset(
     {"unknown_method", "feature_not_enabled", "missing_scope", "method_deprecated"}
 )
 _MAX_ENTRIES = 10_000
@@ -33,26 +36,26 @@ class Assistant:
     def __init__(self, queries: CoreQueries, names: Names) -> None:
         self._queries = queries
         self._names = names
-        self._viewing: RecentDict[tuple[str, str], str] = RecentDict(_MAX_ENTRIES)
-        self._entitled: RecentDict[tuple[str, str, str], None] = RecentDict(_MAX_ENTRIES)
+        self._viewed_channels: RecentDict[tuple[str, str], str] = RecentDict(_MAX_ENTRIES)
+        self._titled_threads: RecentDict[tuple[str, str, str], None] = RecentDict(_MAX_ENTRIES)
 
     async def messages_opened(self, team: Team, event: Mapping[str, Any]) -> None:
         """Somebody opened the messages tab of the agent view."""
         user, channel = str(event.get("user", "")), str(event.get("channel", ""))
-        viewing = _channel_in(event.get("context")) or self._viewing.get((team.id, user), "")
+        viewed = _channel_in(event.get("context")) or self._viewed_channels.get((team.id, user), "")
         if channel:
-            await self._suggest(team, channel, "", viewing)
+            await self._suggest(team, channel, "", viewed)
 
     async def context_changed(self, team: Team, event: Mapping[str, Any]) -> None:
-        """Somebody looks at another channel beside the agent view."""
+        """Somebody opened another channel next to the agent view."""
         user = str(event.get("user") or "")
-        viewing = _channel_in(event.get("context"))
-        if not user or not viewing:
+        viewed = _channel_in(event.get("context"))
+        if not user or not viewed:
             return
-        self._viewing[(team.id, user)] = viewing
+        self._viewed_channels[(team.id, user)] = viewed
         channel = str(event.get("channel") or "")
         if channel:
-            await self._suggest(team, channel, "", viewing)
+            await self._suggest(team, channel, "", viewed)
 
     async def thread_started(self, team: Team, event: Mapping[str, Any]) -> None:
         """An assistant thread of the older kind was opened, or its context changed."""
@@ -63,13 +66,13 @@ class Assistant:
         if channel and ts:
             await self._suggest(team, channel, ts, _channel_in(thread.get("context")))
 
-    async def entitle_once(self, team: Team, message: MessageReceived, root: str) -> None:
-        """Name a DM's thread after the first message that is seen in it."""
-        title = one_line(message.text, TITLE_AT_MOST)
-        place = (team.id, message.key.channel, root)
-        if not title or place in self._entitled:
+    async def set_title_once(self, team: Team, message: MessageReceived, root: str) -> None:
+        """Title a DM's thread after the first message that this process sees in it."""
+        title = one_line(message.text, MAX_TITLE)
+        thread = (team.id, message.key.channel, root)
+        if not title or thread in self._titled_threads:
             return
-        self._entitled[place] = None
+        self._titled_threads[thread] = None
         await self._call(
             team,
             TITLE,
@@ -79,17 +82,17 @@ class Assistant:
             title=title,
         )
 
-    async def _suggest(self, team: Team, channel: str, thread_ts: str, viewing: str) -> None:
-        key = ThreadKey(PLATFORM, team.id, viewing or channel)
+    async def _suggest(self, team: Team, channel: str, thread_ts: str, viewed: str) -> None:
+        key = ThreadKey(PLATFORM, team.id, viewed or channel)
         persona = await self._queries.persona_at(key)
-        name = await self._names.channel(team, viewing) if viewing else ""
+        name = (await self._names.channel(team, viewed)).name if viewed else ""
         await self._call(
             team,
             PROMPTS,
             "assistant.threads.setSuggestedPrompts",
             channel_id=channel,
             prompts=prompts(persona, name),
-            title="What can I do for you?",
+            title=texts.PROMPTS_TITLE,
             **({"thread_ts": thread_ts} if thread_ts else {}),
         )
 
@@ -97,34 +100,36 @@ class Assistant:
         if not team.can(ability):
             return
         try:
-            await team.api.attempt(method, **args)
+            await team.api.try_call(method, **args)
         except SlackApiError as error:
             code = error_code(error)
-            if code in _NOT_HERE:
+            if code in _UNAVAILABLE:
                 team.lacks(ability, code)
             else:
                 logger.debug("%s: %s", method, code)
-        except DOWN as error:
-            logger.info("%s: %s", method, type(error).__name__)
+        except UNREACHABLE as error:
+            logger.info("%s: %s", method, error_name(error))
 
 
 def prompts(persona: ResolvedPersona, channel: str) -> list[dict[str, str]]:
-    """Up to four prompts that suit the persona; `channel` is the name of the one in view."""
-    who = persona.source.name if persona.source and persona.source.name else ""
-    made = [("Who are you?", "Who are you, and what can you help me with?")]
+    """Up to four prompts that suit the persona. `channel`: the name of the one in view, if any."""
+    suggestions = [texts.WHO_PROMPT]
     if persona.source is not None:
-        line = one_line(persona.text, 60)
-        made.append((f"Speak as {who or 'your persona'}"[:75], f"Introduce yourself. ({line})"))
+        excerpt = one_line(persona.text, 60)
+        suggestions.append(texts.persona_prompt(persona.source.name or "", excerpt))
     else:
-        made.append(("Explain something", "Explain what a qubit is in two sentences."))
+        suggestions.append(texts.EXPLAIN_PROMPT)
     if channel:
-        made.append((f"Help me write in #{channel}"[:75], f"Draft a short message for #{channel}."))
-    made.append(("Give me ideas", "Give me three ideas for a good team lunch."))
-    return [{"title": title, "message": message} for title, message in made[:4]]
+        suggestions.append(texts.draft_prompt(channel))
+    suggestions.append(texts.IDEAS_PROMPT)
+    return [
+        {"title": title[:MAX_PROMPT_TITLE], "message": message}
+        for title, message in suggestions[:MAX_PROMPTS]
+    ]
 
 
 def _channel_in(context: object) -> str:
-    """The channel that an event's context names, in the agent view's form or the older one."""
+    """The channel in an event's context, as the agent view sends it or the older assistant."""
     if not isinstance(context, Mapping):
         return ""
     if context.get("channel_id"):

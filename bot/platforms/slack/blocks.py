@@ -1,4 +1,4 @@
-"""Slack's blocks as Parley uses them: a reply's text, its foot, its buttons."""
+"""Slack's blocks as Parley uses them: a reply's text, its notes, its buttons."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from bot.core.records import Turn, TurnState
+from bot.platforms.slack import texts
 from bot.platforms.slack.text import escape
 
 Block: TypeAlias = dict[str, Any]
@@ -17,8 +18,9 @@ STOP, REGENERATE, FEEDBACK, GOOD, BAD = (
     "parley_good",
     "parley_bad",
 )
-SECTION_AT_MOST = 3_000
-CONTEXT_AT_MOST = 1_900
+MAX_SECTION = 3_000
+MAX_CONTEXT = 1_900
+MAX_BUTTON = 75
 
 
 def markdown(text: str) -> Block:
@@ -28,26 +30,33 @@ def markdown(text: str) -> Block:
 
 def section(text: str) -> Block:
     """A paragraph of mrkdwn."""
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:SECTION_AT_MOST]}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:MAX_SECTION]}}
 
 
 def context(lines: Sequence[str]) -> list[Block]:
-    """Small print; nothing where there is nothing to say."""
+    """Small print; no block without a line."""
     if not lines:
         return []
-    text = escape("\n".join(lines))[:CONTEXT_AT_MOST]
+    text = escape("\n".join(lines))[:MAX_CONTEXT]
     return [{"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}]
 
 
-def button(label: str, action_id: str, value: str, style: str = "") -> Block:
-    """A button."""
-    made: Block = {
+def header(text: str) -> Block:
+    return {"type": "header", "text": plain_text(text)}
+
+
+def plain_text(text: str) -> dict[str, str]:
+    """A text object without markup."""
+    return {"type": "plain_text", "text": text}
+
+
+def button(label: str, action_id: str, value: str) -> Block:
+    return {
         "type": "button",
-        "text": {"type": "plain_text", "text": label[:75], "emoji": True},
+        "text": {**plain_text(label[:MAX_BUTTON]), "emoji": True},
         "action_id": action_id,
         "value": value,
     }
-    return {**made, "style": style} if style else made
 
 
 def actions(*elements: Block) -> Block:
@@ -56,34 +65,33 @@ def actions(*elements: Block) -> Block:
 
 
 def stop_controls(turn: Turn) -> list[Block]:
-    """What stands under a reply that is being written."""
-    return [actions(button("Stop", STOP, str(turn.id)))]
+    """Below a reply that is being written."""
+    return [actions(button(texts.STOP_BUTTON, STOP, str(turn.id)))]
 
 
-def end_controls(turn: Turn, state: TurnState, *, feedback: bool) -> list[Block]:
-    """What stands under a reply that has ended. `feedback`: Slack knows feedback buttons here."""
-    again = "Regenerate" if state is TurnState.DELIVERED else "Try again"
-    row = [button(again, REGENERATE, str(turn.id))]
+def end_controls(turn: Turn, state: TurnState, *, has_feedback: bool) -> list[Block]:
+    """Below a reply that has ended. `has_feedback`: the workspace has Slack's feedback buttons."""
     if state is not TurnState.DELIVERED:
-        return [actions(*row)]
-    if not feedback:
-        row += [button("👍", GOOD, str(turn.id)), button("👎", BAD, str(turn.id))]
-        return [actions(*row)]
-    return [actions(*row), _feedback(turn)]
+        return [actions(button(texts.RETRY_BUTTON, REGENERATE, str(turn.id)))]
+    row = [button(texts.REGENERATE_BUTTON, REGENERATE, str(turn.id))]
+    if has_feedback:
+        return [actions(*row), _feedback(turn)]
+    row += [button("👍", GOOD, str(turn.id)), button("👎", BAD, str(turn.id))]
+    return [actions(*row)]
 
 
 def _feedback(turn: Turn) -> Block:
-    def choice(label: str, word: str) -> Block:
+    def choice(label: str, rating: str) -> Block:
         return {
-            "text": {"type": "plain_text", "text": label},
-            "value": f"{word}:{turn.id}",
-            "accessibility_label": f"{label} reply",
+            "text": plain_text(label),
+            "value": f"{rating}:{turn.id}",
+            "accessibility_label": texts.rate_reply(label),
         }
 
     element = {
         "type": "feedback_buttons",
         "action_id": FEEDBACK,
-        "positive_button": choice("Good", "good"),
-        "negative_button": choice("Bad", "bad"),
+        "positive_button": choice(texts.GOOD, "good"),
+        "negative_button": choice(texts.BAD, "bad"),
     }
     return {"type": "context_actions", "elements": [element]}

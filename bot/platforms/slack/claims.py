@@ -1,4 +1,4 @@
-"""What has been delivered already: Slack repeats itself, and says some things twice."""
+"""Deliveries seen before: Slack retries, and sends some messages as two events."""
 
 from __future__ import annotations
 
@@ -11,31 +11,27 @@ MAX_CLAIMS = 50_000
 
 
 class Claims:
-    """Ids seen by this process. Across restarts the core's own claim of a message counts."""
+    """Ids that this process has seen. Across restarts the core's claim of a message counts."""
 
     def __init__(self, max_claims: int = MAX_CLAIMS) -> None:
         self._seen: RecentDict[str, None] = RecentDict(max_claims)
 
     @contextmanager
     def claim(self, *ids: str) -> Iterator[bool]:
-        """Claim all of these; False where one was claimed before.
+        """Claim all of these; False if one was claimed before.
 
-        Where the body raises, the claim is given back: the next delivery tries again.
+        If the body raises, the claim is undone, so that the next delivery is handled.
         """
-        known = [name for name in ids if name]
-        if any(name in self._seen for name in known):
-            # Also what is new of it: an app_mention's event id and its message's differ.
-            self._add(known)
+        claimed = [name for name in ids if name]
+        is_new = not any(name in self._seen for name in claimed)
+        for name in claimed:  # also if one is not new: app_mention and message differ in event id
+            self._seen[name] = None
+        if not is_new:
             yield False
             return
-        self._add(known)
         try:
             yield True
         except BaseException:
-            for name in known:
+            for name in claimed:
                 self._seen.pop(name, None)
             raise
-
-    def _add(self, names: list[str]) -> None:
-        for name in names:
-            self._seen[name] = None

@@ -1,4 +1,4 @@
-"""Buttons, modals and shortcuts: acknowledged at once, rights checked as of now."""
+"""Buttons, forms and shortcuts: acknowledged at once, with rights checked as of now."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from typing import Any, Literal, cast
 from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_sdk.errors import SlackApiError
 
-from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
+from bot.core.events import Author, CommandInvoked, ControlPressed, ThreadKey
 from bot.core.failures import new_reference
 from bot.core.ports import InboundHandler
 from bot.platforms.shared.ids import parse_id
-from bot.platforms.slack import home, modals
-from bot.platforms.slack.api import DOWN
+from bot.platforms.slack import home, modals, texts
+from bot.platforms.slack.api import UNREACHABLE
 from bot.platforms.slack.blocks import BAD, FEEDBACK, GOOD, REGENERATE, STOP
 from bot.platforms.slack.commands import Commands
+from bot.platforms.slack.ephemeral import notify, respond
 from bot.platforms.slack.home import Home
-from bot.platforms.slack.manifest import ASK_SHORTCUT, COMMAND, SUMMARISE_SHORTCUT
+from bot.platforms.slack.manifest import ASK_SHORTCUT, COMMAND, SUMMARIZE_SHORTCUT
 from bot.platforms.slack.modals import Metadata
 from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.names import Names
-from bot.platforms.slack.normalize import PLATFORM, is_dm
-from bot.platforms.slack.private_questions import Private
-from bot.platforms.slack.private_replies import respond, tell
-from bot.platforms.slack.settings_modal import SETTINGS, settings_args
+from bot.platforms.slack.normalize import PLATFORM, is_dm_channel
+from bot.platforms.slack.private_questions import PrivateQuestions
 from bot.platforms.slack.teams import NotInstalled, Team, Teams
 
 logger = logging.getLogger(__name__)
 
 Action = Literal["stop", "regenerate", "good", "bad"]
 _ACTIONS: Mapping[str, Action] = {STOP: "stop", REGENERATE: "regenerate", GOOD: "good", BAD: "bad"}
-_CONTROLS = re.compile("|".join((STOP, REGENERATE, GOOD, BAD, FEEDBACK)))
-_EDITS = re.compile("|".join((home.EDIT, home.PICK, home.SETTINGS, home.PICK_SETTINGS)))
+_REPLY_BUTTONS = re.compile("|".join((STOP, REGENERATE, GOOD, BAD, FEEDBACK)))
+_PICKERS = (home.PICK, home.PICK_SETTINGS)
+_SETTINGS_BUTTONS = (home.SETTINGS, home.PICK_SETTINGS)
+_HOME_BUTTONS = re.compile("|".join((home.EDIT, home.SETTINGS, *_PICKERS)))
 
 
 class Controls:
-    """Everything that people click."""
+    """Listens to everything that people click."""
 
     def __init__(
         self,
         teams: Teams,
         names: Names,
         commands: Commands,
-        private: Private,
+        private: PrivateQuestions,
         home_tab: Home,
         handle: InboundHandler,
     ) -> None:
@@ -57,109 +58,104 @@ class Controls:
         self._handle = handle
 
     def register(self, app: AsyncApp) -> None:
-        """Listen."""
+        """Add the listeners to the app."""
         app.error(self._failed)
         app.command(COMMAND)(self._command)
         app.shortcut(ASK_SHORTCUT)(self._ask_about)
-        app.shortcut(SUMMARISE_SHORTCUT)(self._summarise)
+        app.shortcut(SUMMARIZE_SHORTCUT)(self._summarize)
         app.view(modals.PERSONA)(self._persona_submitted)
-        app.view(SETTINGS)(self._settings_submitted)
+        app.view(modals.SETTINGS)(self._settings_submitted)
         app.view(modals.ASK)(self._question_submitted)
-        app.action(_CONTROLS)(self._pressed)
-        app.action(_EDITS)(self._edit_pressed)
+        app.action(_REPLY_BUTTONS)(self._reply_button_pressed)
+        app.action(_HOME_BUTTONS)(self._home_button_pressed)
 
     async def _failed(self, error: Exception, body: dict[str, Any]) -> None:
-        """A listener failed: one sentence for the person, the whole story for the log."""
+        """A listener failed: one sentence for the person, the traceback for the log."""
         ref = new_reference()
         logger.error("a %s failed [%s]", body.get("type", "command"), ref, exc_info=error)
-        sentence = f"Something went wrong; please try again (reference {ref})."
         try:
             team = await self._team(body)
-        except (NotInstalled, SlackApiError, *DOWN):
+        except (NotInstalled, SlackApiError, *UNREACHABLE):
             return
         url, user = str(body.get("response_url") or ""), body.get("user")
-        if url and await respond(team.api.session, url, sentence):
+        if url and await respond(team.api.session, url, texts.failed(ref)):
             return
-        person = str(user.get("id")) if isinstance(user, Mapping) else str(body.get("user_id", ""))
-        if person:
-            await tell(team, person, person, sentence)
+        user_id = str(user.get("id")) if isinstance(user, Mapping) else str(body.get("user_id", ""))
+        if user_id:
+            await notify(team, user_id, user_id, texts.failed(ref))
 
-    # --- the slash command and the shortcuts
+    # The slash command and the shortcuts
 
     async def _command(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await self._commands.run(await self._team(body), body, ack)
 
     async def _ask_about(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
-        await self._private.open_modal(await self._team(body), body)
+        await self._private.open_ask_modal(await self._team(body), body)
 
-    async def _summarise(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _summarize(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
         team = await self._team(body)
         author = await self._names.author(team, _user(body))
-        await self._private.summarise(team, author, body)
+        await self._private.summarize(team, author, body)
 
-    # --- buttons under replies
+    # Buttons below replies
 
-    async def _pressed(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _reply_button_pressed(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
-        pressed = _pressed_control(body)
+        pressed = _pressed_button(body)
         if pressed is None:
             return
         action, turn_id = pressed
-        team = await self._team(body)
-        author = await self._names.author(team, _user(body), fresh=True)
+        team, author = await self._team_and_author(body)
         container = body.get("container") or {}
         channel = str((body.get("channel") or container).get("id") or container["channel_id"])
         message = body.get("message") or {}
         thread = str(message.get("thread_ts") or "")
         key = ThreadKey(PLATFORM, team.id, channel, thread)
         answer = await self._handle(ControlPressed(key, author, action, turn_id))
-        # What worked shows under the reply itself.
+        # Stop and Regenerate show in the reply itself.
         if answer is not None and (not answer.ok or action in ("good", "bad")):
-            await tell(team, channel, author.id, to_mrkdwn(answer.text), thread_ts=thread)
+            await notify(team, channel, author.id, to_mrkdwn(answer.text), thread_ts=thread)
 
-    # --- personas and settings: from App Home, and as their modals come back
+    # Personas and settings: opened from App Home, submitted from anywhere
 
-    async def _edit_pressed(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _home_button_pressed(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()
         action = body["actions"][0]
-        kind = str(action["action_id"])
-        if kind in (home.PICK, home.PICK_SETTINGS):
+        action_id = str(action["action_id"])
+        if action_id in _PICKERS:
             channel, thread = str(action.get("selected_conversation") or ""), ""
             if not channel:
                 return
         else:
             channel, _, thread = str(action.get("value", "")).partition("/")
-        team = await self._team(body)
-        author = await self._names.author(team, _user(body), fresh=True)
-        of_settings = kind in (home.SETTINGS, home.PICK_SETTINGS)
-        metadata, trigger_id = Metadata(channel, thread), str(body["trigger_id"])
-        if of_settings:
-            refusal = await self._commands.open_settings(team, author, metadata, trigger_id)
-        else:
-            refusal = await self._commands.open_persona(team, author, metadata, trigger_id)
+        team, author = await self._team_and_author(body)
+        is_settings = action_id in _SETTINGS_BUTTONS
+        open_form = self._commands.open_settings if is_settings else self._commands.open_persona
+        metadata = Metadata(channel, thread)
+        refusal = await open_form(team, author, metadata, str(body["trigger_id"]))
         if refusal:
-            await tell(team, author.id, author.id, refusal)
+            await notify(team, author.id, author.id, refusal)
 
     async def _persona_submitted(
         self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]
     ) -> None:
-        filled = modals.values(view)
-        wrong = modals.problems(filled)
-        if wrong:
-            await ack(response_action="errors", errors=wrong)
+        values = modals.submitted_values(view)
+        problems = modals.persona_problems(values)
+        if problems:
+            await ack(response_action="errors", errors=problems)
             return
         metadata = Metadata.load(view.get("private_metadata"))
-        args = {"scope": "channel", **modals.joined(filled, metadata)}
-        await self._set(ack, body, metadata, "persona set", args, blame="text")
+        args = modals.persona_args(values, metadata)
+        await self._set(ack, body, metadata, "persona set", args, error_field="text")
 
     async def _settings_submitted(
         self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]
     ) -> None:
         metadata = Metadata.load(view.get("private_metadata"))
-        args = settings_args(modals.values(view), metadata)
-        await self._set(ack, body, metadata, "settings set", args, blame="mode")
+        args = modals.settings_args(modals.submitted_values(view), metadata)
+        await self._set(ack, body, metadata, "settings set", args, error_field="mode")
 
     async def _set(
         self,
@@ -169,31 +165,29 @@ class Controls:
         name: str,
         args: dict[str, str],
         *,
-        blame: str,
+        error_field: str,
     ) -> None:
-        """Run a modal's command, with the rights of who submits it now. What is wrong is said in
-        the modal, at the input `blame`."""
-        team = await self._team(body)
-        author = await self._names.author(team, _user(body), fresh=True)
-        private = bool(metadata.channel) and is_dm({"channel": metadata.channel})
-        key = metadata.key(team.id)
-        answer = await self._handle(CommandInvoked(key, author, name, args, is_dm=private))
+        """Run a form's command, with the current rights of its submitter. A refusal is shown in
+        the form, at `error_field`."""
+        team, author = await self._team_and_author(body)
+        key, is_dm = metadata.key(team.id), is_dm_channel(metadata.channel)
+        answer = await self._handle(CommandInvoked(key, author, name, args, is_dm=is_dm))
         if answer is not None and not answer.ok:
-            await ack(response_action="errors", errors={blame: answer.text})
+            await ack(response_action="errors", errors={error_field: answer.text})
             return
         await ack()
         if not metadata.channel or not metadata.response_url:
             await self._home.publish(team, author.id)
         if answer is not None and metadata.channel:
             text = to_mrkdwn(answer.text)
-            await tell(team, metadata.channel, author.id, text, thread_ts=metadata.thread)
+            await notify(team, metadata.channel, author.id, text, thread_ts=metadata.thread)
 
     async def _question_submitted(
         self, ack: AsyncAck, body: dict[str, Any], view: dict[str, Any]
     ) -> None:
-        question = modals.values(view).get("question", "")
+        question = modals.submitted_values(view).get("question", "")
         if not question:
-            await ack(response_action="errors", errors={"question": "Ask me something."})
+            await ack(response_action="errors", errors={"question": texts.QUESTION_MISSING})
             return
         await ack()
         team = await self._team(body)
@@ -201,34 +195,41 @@ class Controls:
         metadata = Metadata.load(view.get("private_metadata"))
         await self._private.ask_about(team, author, metadata, question)
 
+    async def _team_and_author(self, body: Mapping[str, Any]) -> tuple[Team, Author]:
+        """The workspace, and who clicked, with their rights as of now."""
+        team = await self._team(body)
+        return team, await self._names.author(team, _user(body), fresh=True)
+
     async def _team(self, body: Mapping[str, Any]) -> Team:
-        team = body.get("team")
-        found = team.get("id") if isinstance(team, Mapping) else None
+        team_id = _id_in(body, "team")
         user = body.get("user")
-        if not found and isinstance(user, Mapping):
-            found = user.get("team_id")
-        enterprise = body.get("enterprise")
-        enterprise_id = enterprise.get("id") if isinstance(enterprise, Mapping) else None
-        return await self._teams.get(
-            str(found or body.get("team_id") or ""), enterprise_id or body.get("enterprise_id")
-        )
+        if not team_id and isinstance(user, Mapping):
+            team_id = str(user.get("team_id") or "")
+        enterprise_id = _id_in(body, "enterprise") or body.get("enterprise_id")
+        return await self._teams.get(team_id or str(body.get("team_id") or ""), enterprise_id)
+
+
+def _id_in(body: Mapping[str, Any], name: str) -> str:
+    """The id of the workspace or organization in a payload; "" if it has none."""
+    entry = body.get(name)
+    return str(entry.get("id") or "") if isinstance(entry, Mapping) else ""
 
 
 def _user(body: Mapping[str, Any]) -> str:
     return str(body["user"]["id"])
 
 
-def _pressed_control(body: Mapping[str, Any]) -> tuple[Action, int] | None:
-    """What was pressed, for which turn. Values come from outside: they may say anything."""
+def _pressed_button(body: Mapping[str, Any]) -> tuple[Action, int] | None:
+    """The action and the turn's id. Values come from outside: they may be anything."""
     action = body["actions"][0]
-    kind, value = str(action.get("action_id", "")), str(action.get("value", ""))
-    if kind == FEEDBACK:
-        word, _, value = value.partition(":")
-        if word not in ("good", "bad"):
+    action_id, value = str(action.get("action_id", "")), str(action.get("value", ""))
+    if action_id == FEEDBACK:
+        rating, _, value = value.partition(":")
+        if rating not in ("good", "bad"):
             return None
-        name = cast(Action, word)
-    elif kind in _ACTIONS:
-        name = _ACTIONS[kind]
+        name = cast(Action, rating)
+    elif action_id in _ACTIONS:
+        name = _ACTIONS[action_id]
     else:
         return None
     turn_id = parse_id(value)

@@ -1,4 +1,4 @@
-"""Takes Slack's events in: claimed once, written down, and only then acknowledged."""
+"""Handles Slack's events: each is claimed once, stored, and then acknowledged."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bot.core.events import MessageDeleted, MessageReceived
 from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
 from bot.platforms.slack.claims import Claims
+from bot.platforms.slack.ephemeral import notify
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.names import Names
 from bot.platforms.slack.normalize import DmRoots, Event, Normalizer, root_of
-from bot.platforms.slack.posting import Place, Poster, no_foot
-from bot.platforms.slack.private_replies import tell
+from bot.platforms.slack.posting import Place, Poster, no_footer
 from bot.platforms.slack.teams import Team, Teams
 
 logger = logging.getLogger(__name__)
 
-#: Slack waits 3 seconds for an acknowledgement. An event that takes longer to be written down is
-#: acknowledged then; it goes on by itself.
+#: Slack waits 3 seconds for an acknowledgement. An event that takes longer to store is acknowledged
+#: first; its task goes on.
 ACK_WITHIN_S = 2.0
 
 
@@ -65,11 +65,11 @@ class Events:
 
     @property
     def handled(self) -> frozenset[str]:
-        """The event types that something is done about."""
+        """The event types with a handler."""
         return frozenset(self._handlers) | {"app_uninstalled", "tokens_revoked"}
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Let what is being taken in end, then cancel it."""
+        """Wait for the events being handled, then cancel the rest."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in list(self._tasks):
@@ -80,7 +80,7 @@ class Events:
     async def middleware(
         self, req: AsyncBoltRequest, next: Callable[[], Awaitable[BoltResponse]]
     ) -> BoltResponse:
-        """Bolt's global middleware: events end here, everything else goes on to its listener."""
+        """Bolt's global middleware: handles events, passes everything else on to its listener."""
         if req.body.get("type") != "event_callback":
             return await next()
         task = asyncio.create_task(self._take(req.body), name="slack event")
@@ -88,13 +88,13 @@ class Events:
         task.add_done_callback(self._done)
         done, _ = await asyncio.wait((task,), timeout=ACK_WITHIN_S)
         failed = done and (task.cancelled() or task.exception() is not None)
-        # Unacknowledged it comes again, and the claim has been given back.
+        # Slack retries what isn't acknowledged, and the claim has been undone.
         return BoltResponse(status=500 if failed else 200, body="")
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("an event could not be taken in; Slack will repeat it", exc_info=error)
+            logger.error("an event could not be handled; Slack will retry it", exc_info=error)
 
     async def _take(self, body: Mapping[str, Any]) -> None:
         event = body.get("event")
@@ -102,10 +102,11 @@ class Events:
             return
         team_id, enterprise_id = workspace_of(body)
         kind = str(event.get("type", ""))
-        with self._claims.claim(str(body.get("event_id") or ""), said_once(team_id, event)) as new:
-            if not new:
-                logger.debug("%s %s came before", kind, body.get("event_id"))
-            elif kind == "app_uninstalled" or (kind == "tokens_revoked" and _bot_token(event)):
+        ids = (str(body.get("event_id") or ""), message_claim(team_id, event))
+        with self._claims.claim(*ids) as is_new:
+            if not is_new:
+                logger.debug("%s %s is a duplicate", kind, body.get("event_id"))
+            elif kind == "app_uninstalled" or (kind == "tokens_revoked" and _revokes_bot(event)):
                 await self._teams.uninstall(team_id, enterprise_id)
                 logger.info("Slack workspace %s: %s", team_id, kind)
             elif kind in self._handlers:
@@ -135,7 +136,7 @@ class Events:
         if answer is not None:
             await self._answer(team, message, root, answer)
         elif message.is_dm:
-            await self._assistant.entitle_once(team, message, root)
+            await self._assistant.set_title_once(team, message, root)
 
     async def _changed(self, team: Team, event: Event) -> None:
         edited = await self._normalizer.edited(team, event)
@@ -161,14 +162,14 @@ class Events:
     async def _answer(
         self, team: Team, message: MessageReceived, root: str, answer: CommandReply
     ) -> None:
-        """Answer a command that was typed: to its author alone, or for everybody in its thread."""
+        """Answer a typed command: for its author only, or for everybody in its thread."""
         channel, thread = message.key.channel, message.key.thread or (root if message.is_dm else "")
         if answer.private:
             text = to_mrkdwn(answer.text)
-            await tell(team, channel, message.author.id, text, thread_ts=thread)
+            await notify(team, channel, message.author.id, text, thread_ts=thread)
         else:
             place = Place(channel, thread or message.id)
-            await Poster(team, place).deliver(answer.text, no_foot)
+            await Poster(team, place).deliver(answer.text, no_footer)
 
     async def _home_opened(self, team: Team, event: Event) -> None:
         if event.get("tab") == "messages":
@@ -178,16 +179,16 @@ class Events:
 
 
 def workspace_of(body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The workspace (and its organisation) in which the app is installed that got this event."""
-    found = body.get("authorizations")
-    first = found[0] if isinstance(found, list) and found else {}
+    """The ids of the workspace whose installation got this event, and of its organization."""
+    authorizations = body.get("authorizations")
+    first = authorizations[0] if isinstance(authorizations, list) and authorizations else {}
     source = first if isinstance(first, Mapping) and first.get("team_id") else body
     enterprise = source.get("enterprise_id")
     return str(source.get("team_id") or ""), str(enterprise) if enterprise else None
 
 
-def said_once(team_id: str, event: Event) -> str:
-    """What app_mention and message say of the same message; "" for anything else."""
+def message_claim(team_id: str, event: Event) -> str:
+    """The claim that app_mention and message share for one message; "" for other events."""
     if event.get("type") not in ("app_mention", "message") or not event.get("ts"):
         return ""
     if event.get("subtype") in ("message_changed", "message_deleted"):
@@ -195,6 +196,6 @@ def said_once(team_id: str, event: Event) -> str:
     return f"{team_id}/{event.get('channel')}/{event['ts']}"
 
 
-def _bot_token(event: Event) -> bool:
+def _revokes_bot(event: Event) -> bool:
     tokens = event.get("tokens")
     return isinstance(tokens, Mapping) and bool(tokens.get("bot"))

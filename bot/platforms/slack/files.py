@@ -19,17 +19,15 @@ from bot.media.download import (
     download,
     open_session,
 )
+from bot.platforms.slack import texts
 from bot.platforms.slack.api import error_code
 from bot.platforms.slack.teams import Team
-
-NO_SCOPE = "I may not read files here: the app needs the scope files:read, or to be in this channel"
-GONE = "Slack does not hand it out any more"
 
 
 class Files:
     """Fetches files. Owns its HTTP session: `close` it.
 
-    `api_url` is where the token goes anyway: its host may have it, besides Slack's.
+    The token is sent to Slack's hosts and to that of `api_url`, which gets it with every call.
     """
 
     def __init__(self, api_url: str, extra: tuple[ExtraHost, ...], max_bytes: int) -> None:
@@ -45,24 +43,25 @@ class Files:
             await session.close()
 
     def attachments(self, team: Team, message: Mapping[str, Any]) -> tuple[Attachment, ...]:
-        """The files of a message, to be fetched when they are wanted."""
-        found = message.get("files")
-        if not isinstance(found, list):
+        """The files of a message; `Attachment.load` fetches one."""
+        files = message.get("files")
+        if not isinstance(files, list):
             return ()
         return tuple(
             _attachment(file, self._loader(team, file))
-            for file in found
+            for file in files
             if isinstance(file, Mapping) and file.get("mode") != "tombstone"
         )
 
     def _loader(self, team: Team, file: Mapping[str, Any]) -> Callable[[], Awaitable[bytes]]:
         async def load() -> bytes:
-            known = file
-            if file.get("file_access") == "check_file_info":  # of another organisation
-                known = await _file_info(team, str(file.get("id", "")))
-            url = known.get("url_private_download") or known.get("url_private")
+            info = file
+            if file.get("file_access") == "check_file_info":  # it belongs to another organization
+                info = await _file_info(team, str(file.get("id", "")))
+            url = info.get("url_private_download") or info.get("url_private")
             if not isinstance(url, str) or not url:
-                raise BadImage(GONE if known.get("mode") == "hidden_by_limit" else NO_SCOPE)
+                is_gone = info.get("mode") == "hidden_by_limit"
+                raise BadImage(texts.FILE_GONE if is_gone else texts.NO_FILE_ACCESS)
             return await self._fetch(team, url)
 
         return load
@@ -78,8 +77,8 @@ class Files:
                 max_bytes=self._max_bytes,
                 headers_for_host=lambda host: self._headers(team, host),
             )
-        except HtmlInsteadOfFile:
-            raise BadImage(NO_SCOPE) from None
+        except HtmlInsteadOfFile:  # Slack's login page
+            raise BadImage(texts.NO_FILE_ACCESS) from None
 
     def _headers(self, team: Team, host: str) -> Mapping[str, str]:
         trusted = host == self._api_host or host.endswith((".slack.com", ".slack-gov.com"))
@@ -90,8 +89,8 @@ async def _file_info(team: Team, file_id: str) -> Mapping[str, Any]:
     try:
         answer = await team.api.call("files.info", file=file_id)
     except SlackApiError as error:
-        lacking = error_code(error) in ("missing_scope", "not_in_channel")
-        raise BadImage(NO_SCOPE if lacking else GONE) from None
+        no_access = error_code(error) in ("missing_scope", "not_in_channel")
+        raise BadImage(texts.NO_FILE_ACCESS if no_access else texts.FILE_GONE) from None
     file = answer["file"]
     return file if isinstance(file, Mapping) else {}
 
@@ -99,7 +98,7 @@ async def _file_info(team: Team, file_id: str) -> Mapping[str, Any]:
 def _attachment(file: Mapping[str, Any], load: Callable[[], Awaitable[bytes]]) -> Attachment:
     size = file.get("size")
     return Attachment(
-        name=str(file.get("name") or file.get("title") or "file"),
+        name=str(file.get("name") or file.get("title") or texts.UNNAMED_FILE),
         content_type=str(file.get("mimetype") or ""),
         size=size if isinstance(size, int) and size >= 0 else 0,
         load=load,

@@ -1,4 +1,4 @@
-"""App Home: the channels with their personas and settings, what Parley did, buttons to edit."""
+"""App Home: the channels with their personas and settings, usage, and buttons to edit them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from bot.core.records import (
 )
 from bot.core.safe_names import one_line
 from bot.core.scoped_settings import described
-from bot.platforms.slack.api import DOWN, error_code
-from bot.platforms.slack.blocks import Block, actions, button, section
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_name
+from bot.platforms.slack.blocks import Block, actions, button, header, plain_text, section
 from bot.platforms.slack.names import Channel, Names
 from bot.platforms.slack.normalize import PLATFORM
 from bot.platforms.slack.teams import Team
@@ -30,8 +31,11 @@ logger = logging.getLogger(__name__)
 
 EDIT, PICK = "parley_home_edit", "parley_home_pick"
 SETTINGS, PICK_SETTINGS = "parley_home_settings", "parley_home_pick_settings"
-CHANNELS_AT_MOST = 30  # a view holds 100 blocks, a channel takes two
-CHANGES_AT_MOST = 8
+MAX_CHANNELS = 30  # a view holds 100 blocks, a channel takes two
+MAX_CHANGES = 8
+MAX_USERS = 5
+_MAX_NAME = 40
+_MAX_EXCERPT = 200
 
 
 class Home:
@@ -42,7 +46,7 @@ class Home:
         self._names = names
 
     async def publish(self, team: Team, user_id: str) -> None:
-        """Show the workspace to somebody as it is now; never fails."""
+        """Show somebody the workspace as it is now; if Slack refuses, that is logged."""
         viewer = await self._names.author(team, user_id, fresh=True)
         workspace = ThreadKey(PLATFORM, team.id)
         overview = await self._queries.overview(workspace)
@@ -50,124 +54,124 @@ class Home:
         view = {"type": "home", "blocks": await self._blocks(team, viewer, overview, default)}
         try:
             await team.api.call("views.publish", user_id=user_id, view=view)
-        except (SlackApiError, *DOWN) as error:
-            logger.warning("views.publish: %s", error_code(error) or type(error).__name__)
+        except (SlackApiError, *UNREACHABLE) as error:
+            logger.warning("views.publish: %s", error_name(error))
 
     async def _blocks(
         self, team: Team, viewer: Author, overview: WorkspaceOverview, default: ResolvedPersona
     ) -> list[Block]:
-        shared = await self._names.shared_with(team, viewer.id)
+        private_channels = await self._names.private_channels(team, viewer.id)
         workspace = ThreadKey(PLATFORM, team.id)
-        blocks: list[Block] = [_header("Parley"), section(_hello(team)), _header("Channels")]
-        blocks += await self._channels(team, viewer, overview, shared)
-        blocks.append(
-            section(_everywhere(default, overview.settings.get(workspace, ChannelSettings())))
-        )
+        blocks: list[Block] = [
+            header(texts.HOME_TITLE),
+            section(texts.welcome(team.bot_user_id)),
+            header(texts.CHANNELS_HEADING),
+            *await self._channels(team, viewer, overview, private_channels),
+            section(_default(default, overview.settings.get(workspace, ChannelSettings()))),
+        ]
         if viewer.is_admin:
-            blocks += [_edits(workspace), _pickers()]
-        usage = _usage(overview.usage, everybody=viewer.is_admin)
-        blocks += [_header("The last 30 days"), section(usage)]
+            blocks += [_edit_buttons(workspace), _channel_pickers()]
+        usage = _usage(overview.usage, by_user=viewer.is_admin)
+        blocks += [header(texts.USAGE_HEADING), section(usage)]
         if viewer.is_admin:
-            blocks += await self._changes(team, overview.audit, shared)
+            blocks += await self._changes(team, overview.audit, private_channels)
         return blocks
 
     async def _channels(
-        self, team: Team, viewer: Author, overview: WorkspaceOverview, shared: frozenset[str]
+        self,
+        team: Team,
+        viewer: Author,
+        overview: WorkspaceOverview,
+        private_channels: frozenset[str],
     ) -> list[Block]:
         personas = {persona.scope: persona for persona in overview.personas}
         settings = {k: v for k, v in overview.settings.items() if v != ChannelSettings()}
         blocks: list[Block] = []
-        shown = 0
+        count = 0
         for scope in sorted({*personas, *settings}, key=str):
-            place = await self._names.place(team, scope.channel) if scope.channel else None
-            if place is None or not _may_see(place, shared):
+            channel = await self._names.channel(team, scope.channel) if scope.channel else None
+            if channel is None or not _may_see(channel, private_channels):
                 continue
-            shown += 1
-            if shown <= CHANNELS_AT_MOST:
-                said = _said(personas.get(scope), settings.get(scope))
-                blocks.append(section(_place(place, scope) + said))
-                if viewer.is_admin or place.is_dm:
-                    blocks.append(_edits(scope))
-        if shown > CHANNELS_AT_MOST:
-            blocks.append(section(f"… and {shown - CHANNELS_AT_MOST} more."))
+            count += 1
+            if count <= MAX_CHANNELS:
+                summary = _summary(personas.get(scope), settings.get(scope))
+                blocks.append(section(_heading(channel, scope) + summary))
+                if viewer.is_admin or channel.is_dm:
+                    blocks.append(_edit_buttons(scope))
+        if count > MAX_CHANNELS:
+            blocks.append(section(texts.more_channels(count - MAX_CHANNELS)))
         return blocks
 
     async def _changes(
-        self, team: Team, audit: Sequence[AuditEntry], shared: frozenset[str]
+        self, team: Team, audit: Sequence[AuditEntry], private_channels: frozenset[str]
     ) -> list[Block]:
         lines = []
         for entry in audit:
-            where = "the workspace"
+            place = texts.WORKSPACE
             if entry.scope.channel:
-                place = await self._names.place(team, entry.scope.channel)
-                if not _may_see(place, shared):
+                channel = await self._names.channel(team, entry.scope.channel)
+                if not _may_see(channel, private_channels):
                     continue
-                where = _place(place, entry.scope)
-            who, what = escape(one_line(entry.by_name, 40)), escape(one_line(entry.action, 40))
-            lines.append(f"• {entry.at:%Y-%m-%d %H:%M} {who}: {what} in {where}")
+                place = _heading(channel, entry.scope)
+            name = escape(one_line(entry.by_name, _MAX_NAME))
+            action = escape(one_line(entry.action, _MAX_NAME))
+            lines.append(texts.change(entry.at, name, action, place))
         if not lines:
             return []
-        return [_header("Latest changes"), section("\n".join(lines[:CHANGES_AT_MOST]))]
+        return [header(texts.CHANGES_HEADING), section("\n".join(lines[:MAX_CHANGES]))]
 
 
-def _may_see(place: Channel, shared: frozenset[str]) -> bool:
-    """Whether somebody may know of a place: as in Slack itself, no admin sees private channels."""
-    return place.is_public or place.id in shared
+def _may_see(channel: Channel, private_channels: frozenset[str]) -> bool:
+    """Whether somebody may know of a channel: as in Slack, admins don't see private ones."""
+    return channel.is_public or channel.id in private_channels
 
 
-def _place(place: Channel, scope: ThreadKey) -> str:
-    return f"*{escape(place.shown)}*" + (", in one thread" if scope.thread else "")
+def _heading(channel: Channel, scope: ThreadKey) -> str:
+    return texts.scope_heading(escape(channel.display_name), is_thread=bool(scope.thread))
 
 
-def _said(persona: PersonaVersion | None, settings: ChannelSettings | None) -> str:
-    """What is set at a place, after its name."""
+def _summary(persona: PersonaVersion | None, settings: ChannelSettings | None) -> str:
+    """What is set in a place, for after its heading."""
     text = ""
     if persona is not None:
-        text += f" (set by {_by(persona)})\n{_excerpt(persona.text or '')}"
+        text += f" ({_set_by(persona)})\n{_excerpt(persona.text or '')}"
     if settings is not None:
-        text += f"\nSettings: {described(settings)}"
+        text += f"\n{texts.settings_line(described(settings))}"
     return text
 
 
-def _everywhere(default: ResolvedPersona, settings: ChannelSettings) -> str:
-    who = "the built-in persona" if default.source is None else f"set by {_by(default.source)}"
-    text = f"*Everywhere else* ({who})\n{_excerpt(default.text)}"
-    return text if settings == ChannelSettings() else f"{text}\nSettings: {described(settings)}"
+def _default(persona: ResolvedPersona, settings: ChannelSettings) -> str:
+    """What applies in all other places."""
+    origin = texts.BUILT_IN_PERSONA if persona.source is None else _set_by(persona.source)
+    text = f"{texts.everywhere_else(origin)}\n{_excerpt(persona.text)}"
+    if settings == ChannelSettings():
+        return text
+    return f"{text}\n{texts.settings_line(described(settings))}"
 
 
-def _edits(scope: ThreadKey) -> Block:
+def _edit_buttons(scope: ThreadKey) -> Block:
     value = f"{scope.channel}/{scope.thread}"
-    return actions(button("Edit persona", EDIT, value), button("Settings", SETTINGS, value))
-
-
-def _hello(team: Team) -> str:
-    return (
-        f"Mention <@{team.bot_user_id}> in a channel, or write to me here under _Messages_. "
-        "I read pictures, too, if my model does. `/parley help` lists what I can do."
+    return actions(
+        button(texts.EDIT_PERSONA_BUTTON, EDIT, value),
+        button(texts.SETTINGS_BUTTON, SETTINGS, value),
     )
 
 
-def _usage(usage: UsageSummary, *, everybody: bool) -> str:
+def _usage(usage: UsageSummary, *, by_user: bool) -> str:
     if not usage.replies:
-        return "No replies yet."
+        return texts.NO_REPLIES
     lines = [
-        f"{_count(usage.replies)}, {usage.generated_tokens:,} tokens written, "
-        f"{usage.prompt_tokens:,} read ({usage.cached_tokens:,} of them from memory)."
+        texts.usage(usage.replies, usage.generated_tokens, usage.prompt_tokens, usage.cached_tokens)
     ]
-    for user_id, replies, tokens in usage.by_user[:5] if everybody else ():
-        name = escape(one_line(usage.names.get(user_id, "") or user_id or "forgotten people", 40))
-        lines.append(f"• {name}: {_count(replies)}, {tokens} tokens")
+    for user_id, replies, tokens in usage.by_user[:MAX_USERS] if by_user else ():
+        name = usage.names.get(user_id, "") or user_id or texts.FORGOTTEN_USERS
+        lines.append(texts.usage_of(escape(one_line(name, _MAX_NAME)), replies, tokens))
     return "\n".join(lines)
 
 
-def _count(replies: int) -> str:
-    return "1 reply" if replies == 1 else f"{replies} replies"
-
-
-def _pickers() -> Block:
+def _channel_pickers() -> Block:
     return actions(
-        _picker(PICK, "Set a channel's persona…"),
-        _picker(PICK_SETTINGS, "Change a channel's settings…"),
+        _picker(PICK, texts.PICK_FOR_PERSONA), _picker(PICK_SETTINGS, texts.PICK_FOR_SETTINGS)
     )
 
 
@@ -175,18 +179,14 @@ def _picker(action_id: str, placeholder: str) -> Block:
     return {
         "type": "conversations_select",
         "action_id": action_id,
-        "placeholder": {"type": "plain_text", "text": placeholder},
+        "placeholder": plain_text(placeholder),
         "filter": {"include": ["public", "private", "mpim"], "exclude_bot_users": True},
     }
 
 
-def _header(text: str) -> Block:
-    return {"type": "header", "text": {"type": "plain_text", "text": text}}
-
-
 def _excerpt(text: str) -> str:
-    return f"> {escape(one_line(text, 200))}"
+    return f"> {escape(one_line(text, _MAX_EXCERPT))}"
 
 
-def _by(version: PersonaVersion) -> str:
-    return escape(one_line(version.set_by_name, 40)) or "somebody"
+def _set_by(version: PersonaVersion) -> str:
+    return texts.set_by(escape(one_line(version.set_by_name, _MAX_NAME)) or texts.SOMEBODY)

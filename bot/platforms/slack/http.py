@@ -13,11 +13,11 @@ from bot.platforms.slack.oauth import InstallFlow
 
 logger = logging.getLogger(__name__)
 
-BODY_AT_MOST = 2 * 1024 * 1024
+MAX_BODY = 2 * 1024 * 1024
 
 
 class HttpEndpoints:
-    """The routes, there from the start; Slack is asked to come again until the app is ready."""
+    """The routes, which exist from the start; until the app is ready Slack is asked to retry."""
 
     def __init__(self) -> None:
         self._app: AsyncApp | None = None
@@ -25,15 +25,12 @@ class HttpEndpoints:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are served."""
         return self._app is not None
 
     def open(self, app: AsyncApp, flow: InstallFlow | None) -> None:
-        """Serve from now on."""
         self._app, self._flow = app, flow
 
     def close(self) -> None:
-        """Serve no more."""
         self._app = self._flow = None
 
     def add_routes(self, routes: web.Application, *, with_oauth: bool) -> None:
@@ -45,20 +42,24 @@ class HttpEndpoints:
 
     async def _events(self, request: web.Request) -> web.Response:
         if self._app is None:
-            return web.Response(status=503, headers={"Retry-After": "5"})
-        if (request.content_length or 0) > BODY_AT_MOST:
+            return _unavailable()
+        if (request.content_length or 0) > MAX_BODY:
             return web.Response(status=413)
         answer = await self._app.async_dispatch(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
 
     async def _install(self, request: web.Request) -> web.Response:
         if self._flow is None:
-            return web.Response(status=503, headers={"Retry-After": "5"})
+            return _unavailable()
         answer = await self._flow.handle_installation(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
 
     async def _installed(self, request: web.Request) -> web.Response:
         if self._flow is None:
-            return web.Response(status=503, headers={"Retry-After": "5"})
+            return _unavailable()
         answer = await self._flow.handle_callback(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
+
+
+def _unavailable() -> web.Response:
+    return web.Response(status=503, headers={"Retry-After": "5"})

@@ -1,7 +1,7 @@
 """The app's manifest: the one list of scopes, events, commands and shortcuts that the code uses.
 
-The listeners are registered from the names here, and the manifest is made of them, so that an app
-installed from it has exactly what the code needs.
+Listeners and manifest are both made from the names here, so that an app installed from the
+manifest has exactly what the code needs.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from bot.platforms.slack import texts
+
 COMMAND = "/parley"
 ASK_SHORTCUT = "parley_ask_about"
-SUMMARISE_SHORTCUT = "parley_summarise"
+SUMMARIZE_SHORTCUT = "parley_summarise"  # installed apps have this id
 
 EVENTS_PATH = "/slack/events"
 INSTALL_PATH = "/slack/install"
 REDIRECT_PATH = "/slack/oauth_redirect"
 
-#: Bot scopes, each with what asks for it: Web API methods, or events ("event:...").
+#: Bot scopes, each with what needs it: Web API methods, or events ("event:…").
 SCOPES: Mapping[str, tuple[str, ...]] = {
     "app_mentions:read": ("event:app_mention",),
     "assistant:write": (
@@ -65,7 +67,7 @@ UNSCOPED_METHODS = frozenset(
     {"auth.test", "views.open", "views.update", "views.publish", "apps.connections.open"}
 )
 
-#: Events as they are subscribed to. (`message.channels` and its like arrive as `message`.)
+#: Events by their subscription. (`message.channels` and the like arrive as `message`.)
 EVENTS = (
     "app_context_changed",
     "app_home_opened",
@@ -79,34 +81,27 @@ EVENTS = (
     "message.mpim",
     "tokens_revoked",
 )
-#: Of these an app with `features.agent_view` gets none: they are the older assistant's.
+#: Those of the older assistant: an app with `features.agent_view` gets none.
 LEGACY_EVENTS = ("assistant_thread_context_changed", "assistant_thread_started")
-#: And these are the agent view's alone.
+#: Those of the agent view.
 AGENT_EVENTS = ("app_context_changed",)
-
-_DESCRIPTION = "Answers with Gemma 3, with a persona for every channel."
-_LONG_DESCRIPTION = (
-    "Parley answers in channels, threads and direct messages with Google's Gemma 3, which runs on "
-    "your own machine: what is said here stays with you. Mention it in a channel, give the channel "
-    "a persona with /parley persona set, and show it pictures. Type /parley help for more."
-)
 
 
 def manifest(
     *,
     mode: Literal["socket", "http"] = "socket",
     url: str = "",
-    name: str = "Parley",
+    name: str = texts.APP_NAME,
     legacy: bool = False,
 ) -> dict[str, Any]:
-    """The manifest. `url`: where Slack reaches Parley, for HTTP mode. `legacy`: for an app that
-    was made before the agent view and keeps the older assistant.
+    """The manifest. `url` is where Slack reaches Parley, in HTTP mode. `legacy`: for an app that
+    was created before the agent view and keeps the older assistant.
 
     Raises:
         ValueError: HTTP mode without an https URL; the text is one line with the fix.
     """
     base = _base(url) if mode == "http" else ""
-    left_out = AGENT_EVENTS if legacy else LEGACY_EVENTS
+    excluded = AGENT_EVENTS if legacy else LEGACY_EVENTS
     address = {"request_url": f"{base}{EVENTS_PATH}"} if base else {}
     oauth: dict[str, Any] = {"scopes": {"bot": list(SCOPES)}}
     if base:
@@ -114,8 +109,8 @@ def manifest(
     return {
         "display_information": {
             "name": name,
-            "description": _DESCRIPTION,
-            "long_description": _LONG_DESCRIPTION,
+            "description": texts.DESCRIPTION,
+            "long_description": texts.LONG_DESCRIPTION,
             "background_color": "#1f2937",
         },
         "features": {
@@ -127,14 +122,14 @@ def manifest(
             },
             "bot_user": {"display_name": name, "always_online": True},
             "shortcuts": [
-                _shortcut("Ask about this", ASK_SHORTCUT, "Ask Parley about this message"),
-                _shortcut("Summarise thread", SUMMARISE_SHORTCUT, "Let Parley sum it up for you"),
+                _shortcut(ASK_SHORTCUT, *texts.ASK_SHORTCUT),
+                _shortcut(SUMMARIZE_SHORTCUT, *texts.SUMMARIZE_SHORTCUT),
             ],
             "slash_commands": [
                 {
                     "command": COMMAND,
-                    "description": "Persona, settings, questions: everything Parley does",
-                    "usage_hint": "help | persona set | ask <question> | reset | stop",
+                    "description": texts.COMMAND_DESCRIPTION,
+                    "usage_hint": texts.COMMAND_HINT,
                     "should_escape": True,
                     **({"url": address["request_url"]} if address else {}),
                 }
@@ -144,7 +139,7 @@ def manifest(
         "settings": {
             "event_subscriptions": {
                 **address,
-                "bot_events": [event for event in EVENTS if event not in left_out],
+                "bot_events": [event for event in EVENTS if event not in excluded],
             },
             "interactivity": {"is_enabled": True, **address},
             "org_deploy_enabled": False,
@@ -154,18 +149,20 @@ def manifest(
     }
 
 
-def as_json(made: dict[str, Any]) -> str:
+def as_json(content: dict[str, Any]) -> str:
     """The manifest as text; Slack takes JSON as well as YAML."""
-    return json.dumps(made, indent=2, ensure_ascii=False)
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def _assistant(legacy: bool) -> dict[str, Any]:
     if legacy:
-        return {"assistant_view": {"assistant_description": _DESCRIPTION, "suggested_prompts": []}}
-    return {"agent_view": {"agent_description": _DESCRIPTION}}
+        return {
+            "assistant_view": {"assistant_description": texts.DESCRIPTION, "suggested_prompts": []}
+        }
+    return {"agent_view": {"agent_description": texts.DESCRIPTION}}
 
 
-def _shortcut(name: str, callback_id: str, description: str) -> dict[str, str]:
+def _shortcut(callback_id: str, name: str, description: str) -> dict[str, str]:
     return {
         "name": name,
         "type": "message",
@@ -177,8 +174,5 @@ def _shortcut(name: str, callback_id: str, description: str) -> dict[str, str]:
 def _base(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise ValueError(
-            "HTTP mode needs the https address at which Slack reaches Parley: "
-            "--url https://parley.example.com"
-        )
+        raise ValueError(texts.HTTPS_URL_MISSING)
     return url.rstrip("/")

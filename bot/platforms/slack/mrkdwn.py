@@ -21,7 +21,7 @@ _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*)")
 _BULLET = re.compile(r"(\s*)[-*+]\s+(.*)")
 _RULE = re.compile(r" {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*")
 _WEB_LINK = re.compile(r"https?://|mailto:")
-_MARKS = {"strong": "*", "em": "_", "s": "~"}
+_MARKS = {"strong": "*", "em": "_", "s": "~"}  # by the token's name, less "_open" or "_close"
 
 
 def to_mrkdwn(text: str) -> str:
@@ -70,45 +70,48 @@ def _heading_text(text: str) -> str:
 def _inline(line: str, *, bold: bool = True) -> str:
     """A line's emphasis, links and code. White space at its start counts."""
     text = line.lstrip()
-    indent = line[: len(line) - len(text)]
-    pieces: list[str] = []
-    prose: list[str] = []  # text that Slack sees in one piece: "@" and "here" may come apart
-    link: list[Token] | None = None
+    pieces: list[str] = [line[: len(line) - len(text)]]
+    prose: list[str] = []  # what Slack reads in one piece: "@" and "here" may be two tokens
+    link: list[Token] = []  # from its start
     for token in parse_inline(text):
-        if token.type == "link_open":
-            link = [token]
-        elif link is not None and token.type != "link_close":
+        if token.type == "link_close":
+            piece = _link(str(link[0].attrs["href"]), text_of(link[1:]), prose)
+            link = []
+        elif link or token.type == "link_open":
             link.append(token)
-        elif token.type in ("text", "text_special"):
-            prose.append(token.content)
+            continue
         else:
-            pieces.append(_prose(prose))
-            prose = []
-            if link is not None:
-                pieces.append(_link(str(link[0].attrs["href"]), text_of(link[1:])))
-                link = None
-            else:
-                pieces.append(_mark(token, bold))
-    pieces.append(_prose(prose))
-    return indent + "".join(pieces)
+            piece = _piece(token, prose, bold)
+        if piece:
+            pieces += (_flushed(prose), piece)
+    return "".join([*pieces, _flushed(prose)])
 
 
-def _prose(texts: Sequence[str]) -> str:
-    return without_broadcasts(escape("".join(texts)))
+def _flushed(prose: list[str]) -> str:
+    text = without_broadcasts(escape("".join(prose)))
+    prose.clear()
+    return text
 
 
-def _mark(token: Token, bold: bool) -> str:
+def _piece(token: Token, prose: list[str], bold: bool) -> str:
+    """A token as mrkdwn; "" for one that is prose."""
     if token.type == "code_inline":
         return f"`{escape(token.content)}`"
     if token.type == "image":
-        return _link(str(token.attrs["src"]), token.content)
-    kind = token.type.rpartition("_")[0]
-    return "" if kind == "strong" and not bold else _MARKS.get(kind, "")
+        return _link(str(token.attrs["src"]), token.content, prose)
+    kind, _, _ = token.type.rpartition("_")
+    if kind in _MARKS:
+        return "" if kind == "strong" and not bold else _MARKS[kind]
+    prose.append(token.content)
+    return ""
 
 
-def _link(url: str, label: str) -> str:
-    label = escape(label.replace("|", "¦"))
+def _link(url: str, label: str, prose: list[str]) -> str:
+    """A link as mrkdwn; "" for one that isn't to the web, which is prose."""
     if not _WEB_LINK.match(url):
-        return f"{label} ({escape(url)})" if label else escape(url)
+        prose.append(f"{label} ({url})" if label else url)
+        return ""
     target = escape(url.replace("|", "%7C"))
-    return f"<{target}|{label}>" if label and label != url else f"<{target}>"
+    if not label or label == url:
+        return f"<{target}>"
+    return f"<{target}|{without_broadcasts(escape(label.replace('|', '¦')))}>"

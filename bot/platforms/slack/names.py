@@ -1,4 +1,4 @@
-"""Who people and what channels are: looked up once, kept for a while, never in the way."""
+"""Looks up people and channels, and caches them for a while; a slow Slack holds nothing up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +14,8 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.events import Author
 from bot.platforms.shared.recent import RecentDict
-from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, error_name
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import NameLookup
 
@@ -22,13 +23,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BOT_NAME = "Parley"  # where Slack doesn't say what the bot is called
-KEPT_S = 3600.0
-MISSING_KEPT_S = 60.0
-ADMIN_KEPT_S = 5.0  # rights are asked for again at every click and submission
+TTL_S = 3600.0
+MISSING_TTL_S = 60.0
+RIGHTS_TTL_S = 5.0  # rights are looked up again for every click and submission
 MAX_CACHED = 20_000
-PATIENCE_S = 1.0  # a message is not held up longer by a name
-RIGHTS_PATIENCE_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
+NAME_TIMEOUT_S = 1.0  # a message isn't held up longer by a name
+RIGHTS_TIMEOUT_S = 2.0  # nor a click, which Slack wants acknowledged within three seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel as Slack knows it. Where Slack doesn't say, nobody may know more than its id."""
+    """A channel as Slack knows it; private unless Slack says that it is public."""
 
     id: str
     name: str
@@ -56,70 +56,71 @@ class Channel:
         return self.id.startswith("D")
 
     @property
-    def shown(self) -> str:
-        """How people know it: "#general", "a group message (ana, bob)"."""
+    def display_name(self) -> str:
+        """As people know it: "#general", "a group message (ana, bob)"."""
         if self.is_dm:
-            return "a direct message"
+            return texts.DM
         if self.is_group_dm:
             people = re.sub(r"-\d+$", "", self.name.removeprefix("mpdm-")).split("--")
-            return f"a group message ({', '.join(people)})"
+            return texts.group_dm(people)
         return f"#{self.name}"
 
 
-class Cache(Generic[T]):
-    """Values with an age, the oldest dropped first; one look-up at a time for each key."""
+class LookupCache(Generic[T]):
+    """Values with an age; concurrent look-ups of one key share a call."""
 
     def __init__(self, look_up: Callable[[Team, str], Coroutine[Any, Any, T]]) -> None:
         self._look_up = look_up
-        self._found: RecentDict[tuple[str, str], tuple[float, float, T]] = RecentDict(MAX_CACHED)
+        self._entries: RecentDict[tuple[str, str], tuple[float, float, T]] = RecentDict(MAX_CACHED)
         self._pending: dict[tuple[str, str], asyncio.Task[T]] = {}
 
-    async def get(self, team: Team, key: str, max_age_s: float = KEPT_S) -> T:
-        """The value, looked up if it is not known or older than `max_age_s` seconds."""
-        place = (team.id, key)
-        found = self._found.get(place)
-        now = time.monotonic()
-        if found is not None and now - found[0] <= min(max_age_s, found[1]):
-            return found[2]
-        task = self._pending.get(place)
+    async def get(self, team: Team, key: str, max_age_s: float = TTL_S) -> T:
+        """The value, looked up unless it is cached and no older than `max_age_s` seconds."""
+        cache_key = (team.id, key)
+        entry = self._entries.get(cache_key)
+        if entry is not None:
+            stored_at, ttl_s, value = entry
+            if time.monotonic() - stored_at <= min(max_age_s, ttl_s):
+                return value
+        task = self._pending.get(cache_key)
         if task is None:
             task = asyncio.create_task(self._look_up(team, key), name=f"slack look-up {key}")
-            self._pending[place] = task
-            task.add_done_callback(lambda done: self._ended(place, done))
+            self._pending[cache_key] = task
+            task.add_done_callback(lambda done: self._done(cache_key, done))
         return await asyncio.shield(task)
 
-    def put(self, team: Team, key: str, value: T, kept_s: float = KEPT_S) -> None:
-        """Remember a value."""
-        self._found[(team.id, key)] = (time.monotonic(), kept_s, value)
+    def put(self, team: Team, key: str, value: T, ttl_s: float = TTL_S) -> None:
+        self._entries[(team.id, key)] = (time.monotonic(), ttl_s, value)
 
-    def _ended(self, place: tuple[str, str], task: asyncio.Task[T]) -> None:
-        self._pending.pop(place, None)
+    def _done(self, cache_key: tuple[str, str], task: asyncio.Task[T]) -> None:
+        self._pending.pop(cache_key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.info("a look-up failed: %s", type(error).__name__)  # also if nobody waited
+            logger.info("a look-up failed: %s", type(error).__name__)  # maybe nobody waited for it
 
     def close(self) -> None:
-        """Cancel what is being looked up."""
+        """Cancel the look-ups in progress."""
         for task in self._pending.values():
             task.cancel()
 
 
 class Names:
-    """People and channels of all workspaces. `admins`: user ids that count as admins, too."""
+    """People and channels of all workspaces. `admins`: ids of users who count as admins, too."""
 
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
-        self._people: Cache[Person] = Cache(self._person)
-        self._channels: Cache[Channel] = Cache(self._channel)
+        self._people: LookupCache[Person] = LookupCache(self._look_up_person)
+        self._channels: LookupCache[Channel] = LookupCache(self._look_up_channel)
 
     async def author(self, team: Team, user_id: str, *, fresh: bool = False) -> Author:
-        """A user as the author of something. `fresh`: with their rights as of now.
+        """A user as an author. `fresh`: with their rights as of now.
 
-        Where Slack can't be asked in time, the id stands for the name and nobody is an admin.
+        If Slack doesn't answer in time, the id stands for the name, and the user is no admin
+        unless `admins` has them.
         """
         try:
-            async with asyncio.timeout(RIGHTS_PATIENCE_S if fresh else PATIENCE_S):
-                person = await self._people.get(team, user_id, ADMIN_KEPT_S if fresh else KEPT_S)
-        except (*DOWN, SlackApiError):
+            async with asyncio.timeout(RIGHTS_TIMEOUT_S if fresh else NAME_TIMEOUT_S):
+                person = await self._people.get(team, user_id, RIGHTS_TTL_S if fresh else TTL_S)
+        except (*UNREACHABLE, SlackApiError):
             person = Person(user_id, user_id)
         return Author(
             id=user_id,
@@ -129,92 +130,84 @@ class Names:
             is_self=user_id == team.bot_user_id,
         )
 
-    async def person(self, team: Team, user_id: str) -> str:
-        """A user's display name; their id where Slack doesn't say in time."""
-        return (await self.author(team, user_id)).name
-
-    async def channel(self, team: Team, channel_id: str) -> str:
-        """A channel's name; its id where Slack doesn't say in time."""
-        return (await self.place(team, channel_id)).name
-
-    async def place(self, team: Team, channel_id: str) -> Channel:
-        """A channel; its id stands for its name where Slack doesn't say in time."""
+    async def channel(self, team: Team, channel_id: str) -> Channel:
+        """A channel; its id stands for its name if Slack doesn't answer in time."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(NAME_TIMEOUT_S):
                 return await self._channels.get(team, channel_id)
-        except (*DOWN, SlackApiError):
+        except (*UNREACHABLE, SlackApiError):
             return Channel(channel_id, channel_id)
 
     def lookup(self, team: Team) -> NameLookup:
         """The names of a workspace, for `text.resolve`."""
 
-        async def person(user_id: str) -> str:
-            name = await self.person(team, user_id)
-            return BOT_NAME if name == user_id == team.bot_user_id else name
+        async def person_name(user_id: str) -> str:
+            name = (await self.author(team, user_id)).name
+            return texts.APP_NAME if name == user_id == team.bot_user_id else name
 
-        async def channel(channel_id: str) -> str:
-            return await self.channel(team, channel_id)
+        async def channel_name(channel_id: str) -> str:
+            return (await self.channel(team, channel_id)).name
 
-        return NameLookup(person, channel)
+        return NameLookup(person_name, channel_name)
 
-    async def shared_with(self, team: Team, user_id: str) -> frozenset[str]:
-        """The ids of what is not public and has both this person and the app in it; empty where
-        Slack doesn't say."""
-        found: set[str] = set()
+    async def private_channels(self, team: Team, user_id: str) -> frozenset[str]:
+        """The ids of the non-public channels, group DMs and DMs that have both this person and the
+        app in them; empty if Slack doesn't answer."""
+        channel_ids: set[str] = set()
         kinds = "private_channel,mpim,im"
         pages = team.api.pages("users.conversations", user=user_id, types=kinds, limit=200)
         try:
             async for page in pages:
-                found |= {str(channel["id"]) for channel in page.get("channels") or ()}
-        except (SlackApiError, *DOWN) as error:
-            logger.info("users.conversations: %s", error_code(error) or type(error).__name__)
-        return frozenset(found)
+                channel_ids |= {str(channel["id"]) for channel in page.get("channels") or ()}
+        except (SlackApiError, *UNREACHABLE) as error:
+            logger.info("users.conversations: %s", error_name(error))
+        return frozenset(channel_ids)
 
     def close(self) -> None:
-        """Cancel what is being looked up."""
+        """Cancel the look-ups in progress."""
         self._people.close()
         self._channels.close()
 
-    async def _person(self, team: Team, user_id: str) -> Person:
-        person, kept_s = Person(user_id, user_id), KEPT_S
+    async def _look_up_person(self, team: Team, user_id: str) -> Person:
+        person, ttl_s = Person(user_id, user_id), TTL_S
         try:
             answer = await team.api.call("users.info", user=user_id)
-            person = _read_person(answer["user"])
+            person = _parse_person(answer["user"])
         except SlackApiError as error:
             logger.debug("users.info: %s", error_code(error))
-            kept_s = MISSING_KEPT_S
-        self._people.put(team, user_id, person, kept_s)
+            ttl_s = MISSING_TTL_S
+        self._people.put(team, user_id, person, ttl_s)
         return person
 
-    async def _channel(self, team: Team, channel_id: str) -> Channel:
-        channel, kept_s = Channel(channel_id, channel_id), KEPT_S
+    async def _look_up_channel(self, team: Team, channel_id: str) -> Channel:
+        channel, ttl_s = Channel(channel_id, channel_id), TTL_S
         try:
             answer = await team.api.call("conversations.info", channel=channel_id)
-            channel = _read_channel(channel_id, answer["channel"])
+            channel = _parse_channel(channel_id, answer["channel"])
         except SlackApiError as error:
             logger.debug("conversations.info: %s", error_code(error))
-            kept_s = MISSING_KEPT_S
-        self._channels.put(team, channel_id, channel, kept_s)
+            ttl_s = MISSING_TTL_S
+        self._channels.put(team, channel_id, channel, ttl_s)
         return channel
 
 
-def _read_channel(channel_id: str, found: dict[str, object]) -> Channel:
-    hidden = any(bool(found.get(kind)) for kind in ("is_private", "is_im", "is_mpim", "is_group"))
+def _parse_channel(channel_id: str, channel: Mapping[str, object]) -> Channel:
+    private = any(channel.get(kind) for kind in ("is_private", "is_im", "is_mpim", "is_group"))
     return Channel(
         id=channel_id,
-        name=str(found.get("name") or channel_id),
-        is_public=bool(found.get("is_channel")) and not hidden,
-        is_group_dm=bool(found.get("is_mpim")),
+        name=str(channel.get("name") or channel_id),
+        is_public=bool(channel.get("is_channel")) and not private,
+        is_group_dm=bool(channel.get("is_mpim")),
     )
 
 
-def _read_person(user: dict[str, object]) -> Person:
+def _parse_person(user: Mapping[str, object]) -> Person:
     profile = user.get("profile")
-    shown = profile if isinstance(profile, dict) else {}
-    names = (shown.get("display_name"), shown.get("real_name"), user.get("real_name"), user["name"])
+    fields = profile if isinstance(profile, Mapping) else {}
+    names = (fields.get("display_name"), fields.get("real_name"), user.get("real_name"))
     return Person(
         id=str(user["id"]),
-        name=next(str(name) for name in (*names, user["id"]) if name),
+        name=next(str(name) for name in (*names, user["name"], user["id"]) if name),
         is_admin=any(bool(user.get(k)) for k in ("is_admin", "is_owner", "is_primary_owner")),
         is_bot=bool(user.get("is_bot")),
     )

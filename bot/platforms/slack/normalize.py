@@ -1,4 +1,4 @@
-"""Translates Slack's message events into the core's: what was said, by whom, to whom, where."""
+"""Translates Slack's message events into the core's."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from bot.core.events import (
 from bot.core.limits import MAX_EARLIER_MESSAGES
 from bot.platforms.shared.mentions import MentionedText
 from bot.platforms.shared.recent import RecentDict
-from bot.platforms.slack.api import DOWN
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE
 from bot.platforms.slack.files import Files
-from bot.platforms.slack.names import BOT_NAME, Names
+from bot.platforms.slack.names import Names
 from bot.platforms.slack.rich_text import parse_blocks
 from bot.platforms.slack.teams import Team
 from bot.platforms.slack.text import NameLookup, names_user, parse_mrkdwn, read_text, resolve
@@ -114,7 +115,7 @@ class Normalizer:
         """The newest messages of a thread, oldest first; only those before `before_ts` if given.
 
         Raises:
-            SlackApiError, aiohttp.ClientError, TimeoutError: Slack does not hand them out.
+            SlackApiError, aiohttp.ClientError, TimeoutError: Slack doesn't return them.
         """
         newest: list[Event] = []
         limits: dict[str, Any] = {"latest": before_ts, "inclusive": False} if before_ts else {}
@@ -164,11 +165,11 @@ class Normalizer:
     async def _author(self, team: Team, event: Event) -> Author | None:
         user, bot = event.get("user"), event.get("bot_id")
         if user == team.bot_user_id or (bot and bot == team.bot_id):
-            return Author(team.bot_user_id, BOT_NAME, is_bot=True, is_self=True)
+            return Author(team.bot_user_id, texts.APP_NAME, is_bot=True, is_self=True)
         if bot:
             profile = event.get("bot_profile")
             name = profile.get("name") if isinstance(profile, Mapping) else event.get("username")
-            return Author(str(user or bot), str(name or "a bot"), is_bot=True)
+            return Author(str(user or bot), str(name or texts.UNNAMED_BOT), is_bot=True)
         if not user:
             return None
         return await self._names.author(team, str(user))
@@ -187,8 +188,8 @@ class Normalizer:
         for share in shares[:_MAX_FORWARDED]:
             text = await read_text(str(share.get("text") or share.get("fallback") or ""), names)
             if text:
-                author = share.get("author_name") or share.get("author_subname") or "Somebody"
-                lines = [f"{author} wrote:", *text.split("\n")]
+                author = share.get("author_name") or share.get("author_subname")
+                lines = [texts.forwarded(str(author or texts.SOMEBODY)), *text.split("\n")]
                 quotes.append("\n".join(f"> {line}" for line in lines))
         return quotes
 
@@ -205,25 +206,25 @@ class DmRoots:
             self._roots[(team.id, message.key.channel, message.id)] = root
 
     async def find(self, team: Team, channel: str, ts: str) -> str:
-        """The root of the thread that a message is in; the message itself where nobody knows."""
+        """The root of a message's thread; the message itself if Slack doesn't answer."""
         root = self._roots.get((team.id, channel, ts))
         if root is not None:
             return root
         try:
-            answer = await team.api.attempt(
+            answer = await team.api.try_call(
                 "conversations.replies", channel=channel, ts=ts, limit=1
             )
-        except (SlackApiError, *DOWN):
+        except (SlackApiError, *UNREACHABLE):
             return ts
         messages = answer.get("messages") if answer is not None else None
         return str(messages[0].get("thread_ts") or ts) if messages else ts
 
 
 def conversation_key(team: Team, event: Event) -> ThreadKey:
-    """Where a message's conversation is.
+    """The conversation that a message belongs to.
 
-    In a DM every message that a person writes is the root of a thread of its own; they are one
-    conversation all the same. A thread that the app opened (an assistant thread) is one by itself.
+    A person's DM is one conversation, although each of their messages has a thread of its own. A
+    thread that the app opened (an assistant thread) is a conversation by itself.
     """
     key = ThreadKey(PLATFORM, team.id, str(event["channel"]))
     thread = _thread(event)
@@ -256,7 +257,7 @@ def _is_mention_elsewhere(team: Team, event: Event) -> bool:
 
 
 def _thread(event: Event) -> str:
-    """The thread that a message was posted in; "" for a root, which may bear its own ts."""
+    """The thread that a message was posted in; "" for a root, whose thread_ts may be its ts."""
     thread = str(event.get("thread_ts") or "")
     return "" if thread == event.get("ts") else thread
 

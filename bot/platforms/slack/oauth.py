@@ -1,4 +1,4 @@
-"""Installation by OAuth for many workspaces: the flow at /slack/install, and its end."""
+"""Installation by OAuth for many workspaces: the flow at /slack/install."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from slack_sdk.oauth.installation_store.async_installation_store import AsyncIns
 from slack_sdk.oauth.state_store.async_state_store import AsyncOAuthStateStore
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.platforms.slack import texts
 from bot.platforms.slack.manifest import INSTALL_PATH, REDIRECT_PATH, SCOPES
 from bot.platforms.slack.socket import sdk_logger
 
 logger = logging.getLogger(__name__)
 
-STATE_LIVES_S = 600
+STATE_TTL_S = 600
 
 
 class InstallFlow(AsyncOAuthFlow):
-    """Bolt's flow, which takes installations of single workspaces and tells of each."""
+    """Bolt's flow, limited to single workspaces; reports each installation."""
 
-    installed: Callable[[str], None]
+    on_installed: Callable[[str], None]
 
     async def store_installation(
         self, request: AsyncBoltRequest, installation: Installation
     ) -> None:
-        """Keep an installation.
+        """Store an installation.
 
         Raises:
-            BoltError: it is one of a whole organisation.
+            BoltError: it is for a whole organization.
         """
         if installation.is_enterprise_install or not installation.team_id:
-            raise BoltError("Parley is installed in single workspaces, not in an organisation")
+            raise BoltError(texts.SINGLE_WORKSPACES)
         await super().store_installation(request, installation)
         logger.info("installed in Slack workspace %s", installation.team_id)
-        self.installed(installation.team_id)
+        self.on_installed(installation.team_id)
 
 
 def install_flow(
@@ -52,9 +53,9 @@ def install_flow(
     session: aiohttp.ClientSession,
     installations: AsyncInstallationStore,
     states: AsyncOAuthStateStore,
-    installed: Callable[[str], None],
+    on_installed: Callable[[str], None],
 ) -> InstallFlow:
-    """The flow. `installed` is called with the id of each workspace that is (re)installed."""
+    """The flow. `on_installed` is called with the id of each workspace that is (re)installed."""
     flow = InstallFlow(
         client=AsyncWebClient(base_url=base_url, session=session, logger=sdk_logger()),
         logger=sdk_logger(),
@@ -70,14 +71,14 @@ def install_flow(
             installation_store=installations,
             installation_store_bot_only=True,
             state_store=states,
-            state_expiration_seconds=STATE_LIVES_S,
+            state_expiration_seconds=STATE_TTL_S,
             logger=sdk_logger(),
         ),
     )
-    flow.installed = installed
+    flow.on_installed = on_installed
     return flow
 
 
 def authorization_url(base_url: str) -> str:
-    """Slack's page that asks an admin for consent, beside its Web API."""
+    """Slack's consent page, next to its Web API."""
     return f"{base_url.rstrip('/').removesuffix('/api')}/oauth/v2/authorize"

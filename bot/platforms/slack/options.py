@@ -1,4 +1,4 @@
-"""How Slack is served: the settings, as the adapter and the doctor need them."""
+"""Slack's settings, as the adapter and `parley doctor` need them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackOptions:
-    """How Slack is served. With an `app_token` over Socket Mode, else over HTTP.
+    """Slack's settings. With an `app_token` events come by Socket Mode, else by HTTP.
 
-    `client_id` and `client_secret`: other workspaces may install the app (HTTP mode).
+    With `client_id` and `client_secret` (HTTP mode) other workspaces may install the app.
     """
 
     api_url: str = "https://slack.com/api/"
@@ -31,22 +31,19 @@ class SlackOptions:
     sockets: int = 2
     admins: frozenset[str] = frozenset()
     extra_media_hosts: tuple[ExtraHost, ...] = ()
-    max_file_bytes: int = 20 * 1024 * 1024
+    max_file_bytes: int = 20 * MIB
     timing: Timing = field(default_factory=Timing)
 
     @property
     def over_http(self) -> bool:
-        """Whether Slack comes to us."""
         return self.app_token is None
 
     @property
     def has_oauth(self) -> bool:
-        """Whether other workspaces may install the app."""
         return self.over_http and self.client_id is not None and self.client_secret is not None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """What the operator's settings say."""
         return cls(
             api_url=settings.slack_api_url,
             bot_token=_secret(settings.slack_bot_token),

@@ -1,8 +1,8 @@
 """Keeps every Web API method within its rate limit, per workspace and, for posts, per channel.
 
-Slack counts a method's calls a minute per workspace. A call that has to be made (`turn`) waits for
-its place; one that would only be nice (an interim edit of a growing reply, `try_turn`) is left out
-when there is no room, so that it never delays the calls that have to be made.
+Slack counts a method's calls per minute and workspace. A call that is required waits for its turn
+(`acquire`). One that is not, such as an interim edit of a growing reply, is skipped when there is
+no room (`try_acquire`), so that it never delays a required one.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from dataclasses import dataclass
 from bot.platforms.shared.recent import RecentDict
 
 BURST = 0.2  # the share of a minute's calls that may come at once; the rest is spread evenly
+RESERVE = 3  # calls that optional ones leave to required ones
 MAX_CHANNELS = 1_000  # of a workspace, whose pace is remembered
-RESERVE = 3  # calls that interim ones leave to those that have to be made
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls a minute. `known` is false where Slack's documentation names no tier: then a 429
+    """Calls per minute. `is_documented` is false where Slack documents no tier: then each 429
     halves the rate, down to `floor`."""
 
     per_minute: float
-    known: bool = True
+    is_documented: bool = True
     floor: float = 20
-    burst: float | None = None  # calls at once; a fifth of the rate where not said
+    burst: float | None = None  # calls at once; None: a fifth of the rate
 
 
 TIER_1, TIER_2, TIER_3, TIER_4 = Rate(1), Rate(20), Rate(50), Rate(100)
 PER_CHANNEL = Rate(60, burst=2)
-_POSTING = Rate(240, known=False, floor=60)  # beside 1 a second and channel: "several hundred"
-_STREAM = Rate(300, known=False)
-_UNKNOWN = Rate(50, known=False)
+# Slack documents 1 per second and channel, and "several hundred" per minute and workspace.
+_POSTING = Rate(240, is_documented=False, floor=60)
+_STREAM = Rate(300, is_documented=False)
+_UNKNOWN = Rate(50, is_documented=False)
 
 RATES = {
     "chat.postMessage": _POSTING,
@@ -69,44 +70,43 @@ class Bucket:
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known = rate.known
+        self._is_documented = rate.is_documented
         self._burst = rate.burst
         self._floor = min(rate.floor, rate.per_minute)
-        self._set(rate.per_minute)
+        self._set_rate(rate.per_minute)
         self._tokens = self._capacity
-        self._at = clock()
-        self._held_until = 0.0
+        self._refilled_at = clock()
+        self._blocked_until = 0.0
 
     @property
     def per_minute(self) -> float:
-        """The rate that counts now."""
         return self._per_minute
 
     def take(self) -> float:
-        """Take a place; how many seconds to wait until it comes."""
+        """Take a token; returns the seconds to wait until it may be used."""
         self._refill()
         self._tokens -= 1
         wait = -self._tokens / self._per_second if self._tokens < 0 else 0.0
-        return max(wait, self._held_until - self._clock(), 0.0)
+        return max(wait, self._blocked_until - self._clock(), 0.0)
 
     def try_take(self, reserve: float) -> bool:
-        """Take a place if there is one now and at least `reserve` more stay free."""
+        """Take a token if there is one now and at least `reserve` more stay."""
         self._refill()
         reserve = min(reserve, self._capacity - 1)
-        if self._tokens < 1 + reserve or self._clock() < self._held_until:
+        if self._tokens < 1 + reserve or self._clock() < self._blocked_until:
             return False
         self._tokens -= 1
         return True
 
-    def hold(self, seconds: float) -> None:
-        """Slack said 429: nothing for so long, and slower from then on if the rate is a guess."""
+    def block(self, seconds: float) -> None:
+        """Slack answered 429: no calls for so long, and fewer after that if the rate is a guess."""
         self._refill()
         self._tokens = min(self._tokens, 0.0)
-        self._held_until = max(self._held_until, self._clock() + seconds)
-        if not self._known:
-            self._set(max(self._floor, self._per_minute / 2))
+        self._blocked_until = max(self._blocked_until, self._clock() + seconds)
+        if not self._is_documented:
+            self._set_rate(max(self._floor, self._per_minute / 2))
 
-    def _set(self, per_minute: float) -> None:
+    def _set_rate(self, per_minute: float) -> None:
         # Any minute sees at most the burst and what is refilled meanwhile: together the rate.
         self._per_minute = per_minute
         self._capacity = max(1.0, self._burst or per_minute * BURST)
@@ -114,8 +114,8 @@ class Bucket:
 
     def _refill(self) -> None:
         now = self._clock()
-        grown = self._tokens + (now - self._at) * self._per_second
-        self._tokens, self._at = min(self._capacity, grown), now
+        tokens = self._tokens + (now - self._refilled_at) * self._per_second
+        self._tokens, self._refilled_at = min(self._capacity, tokens), now
 
 
 class Pacer:
@@ -126,32 +126,32 @@ class Pacer:
         self._methods: dict[str, Bucket] = {}
         self._channels: RecentDict[tuple[str, str], Bucket] = RecentDict(MAX_CHANNELS)
 
-    async def turn(self, method: str, channel: str = "") -> None:
+    async def acquire(self, method: str, channel: str = "") -> None:
         """Wait until the method may be called."""
         wait = max(bucket.take() for bucket in self._buckets(method, channel))
         if wait > 0:
             await asyncio.sleep(wait)
 
-    def try_turn(self, method: str, channel: str = "") -> bool:
-        """Whether the method may be called now, with room left for calls that matter more."""
+    def try_acquire(self, method: str, channel: str = "") -> bool:
+        """Whether the method may be called now, with room left for required calls."""
         buckets = self._buckets(method, channel)
         reserves = [RESERVE] + [0] * (len(buckets) - 1)
         return all(b.try_take(reserve) for b, reserve in zip(buckets, reserves, strict=True))
 
-    def hold(self, method: str, seconds: float) -> None:
+    def block(self, method: str, seconds: float) -> None:
         """Slack answered 429 with this Retry-After."""
-        self._method(method).hold(seconds)
+        self._method_bucket(method).block(seconds)
 
     def _buckets(self, method: str, channel: str) -> list[Bucket]:
-        found = [self._method(method)]
+        buckets = [self._method_bucket(method)]
         if channel and method in _POSTS:
             key = (method, channel)
             bucket = self._channels.get(key) or Bucket(PER_CHANNEL, self._clock)
-            self._channels[key] = bucket  # also one in use: the longest unused drops out
-            found.append(bucket)
-        return found
+            self._channels[key] = bucket  # set again: the one unused for longest drops out
+            buckets.append(bucket)
+        return buckets
 
-    def _method(self, method: str) -> Bucket:
+    def _method_bucket(self, method: str) -> Bucket:
         if method not in self._methods:
             self._methods[method] = Bucket(RATES.get(method, _UNKNOWN), self._clock)
         return self._methods[method]

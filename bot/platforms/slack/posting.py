@@ -13,7 +13,8 @@ from slack_sdk.errors import SlackApiError
 from bot.core.ports import FinishedReply
 from bot.platforms.shared.message_splitter import split
 from bot.platforms.shared.reply_ending import reply_ending
-from bot.platforms.slack.api import DOWN, error_code, is_unsaid
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, error_name, may_have_succeeded
 from bot.platforms.slack.blocks import Block, markdown, section
 from bot.platforms.slack.markdown import to_markdown
 from bot.platforms.slack.marks import answer_mark, file_name, reply_mark
@@ -25,31 +26,33 @@ logger = logging.getLogger(__name__)
 TOO_LONG = frozenset(
     {"msg_too_long", "invalid_blocks", "msg_blocks_too_long", "markdown_text_too_long"}
 )
-#: The message is not there, or not to be changed: a new one takes its place.
-LOST = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive"})
+#: The message is gone or can't be edited: a new one takes its place.
+NOT_EDITABLE = frozenset(
+    {"message_not_found", "cant_update_message", "edit_window_closed", "is_inactive"}
+)
 STREAMING = frozenset({"streaming_state_conflict", "message_in_streaming_state"})
-FILE_FROM = 20_000  # characters from which a reply comes as a file as well
-SUMMARY_AT_MOST = 300  # characters of a message's `text` beside its blocks, for notifications
+FILE_FROM = 20_000  # characters from which on a reply is also attached as a file
+MAX_SUMMARY = 300  # characters of a message's `text` beside its blocks, for notifications
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reply is posted. `thread_ts` is "" in the channel itself."""
+    """Where a reply is posted. `thread_ts` is "" for the channel itself."""
 
     channel: str
     thread_ts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """One way to put text in a message: what it becomes, and how much of that fits."""
+class Format:
+    """One way to put text into a message: its dialect, and how many characters fit."""
 
     limit: int
     render: Callable[[str], str]
     as_block: Callable[[str], Block] | None
 
     def measure(self, text: str) -> int:
-        """The length that counts; at least that of the text."""
+        """The length that counts, at least that of the text."""
         return max(len(self.render(text)), len(text))
 
     def chunks(self, text: str) -> list[str]:
@@ -57,106 +60,109 @@ class Shape:
         return split(text, self.limit, measure=self.measure)
 
 
-SHAPES = (
-    Shape(11_000, to_markdown, markdown),
-    Shape(2_900, to_mrkdwn, section),
-    Shape(1_400, to_mrkdwn, section),
-    Shape(600, to_mrkdwn, None),
+#: In the order in which they are tried.
+FORMATS = (
+    Format(11_000, to_markdown, markdown),
+    Format(2_900, to_mrkdwn, section),
+    Format(1_400, to_mrkdwn, section),
+    Format(600, to_mrkdwn, None),
 )
+#: What response URLs, ephemeral messages and workspaces without markdown blocks take.
+MRKDWN_FORMAT = FORMATS[1]
 
-Foot = Callable[[bool], list[Block]]
-"""The blocks under the last chunk; the argument is whether Slack knows feedback buttons."""
+Footer = Callable[[bool], list[Block]]
+"""The blocks below the last chunk; the argument is whether Slack has feedback buttons."""
+
+FindPosted = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+"""Finds the messages of a reply on Slack, given the timestamps of those that are known."""
 
 
-def no_foot(_feedback: bool) -> list[Block]:
-    """Nothing under it."""
+def no_footer(_has_feedback: bool) -> list[Block]:
     return []
 
 
-FindPosted = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
-"""What stands of the reply on Slack, the messages that are known given."""
-
-
 class Poster:
-    """Posts and updates the messages of one reply, or of an answer that is no turn's.
+    """Posts and updates the messages of one reply, or of an answer without a turn.
 
-    `find` looks for a message that was posted although Slack's answer to that was lost.
+    `find_posted` looks for a message that was posted although Slack's answer was lost.
     """
 
     def __init__(
-        self, team: Team, place: Place, turn_id: int | None = None, find: FindPosted | None = None
+        self,
+        team: Team,
+        place: Place,
+        turn_id: int | None = None,
+        find_posted: FindPosted | None = None,
     ) -> None:
         self._team = team
         self._place = place
         self._turn_id = turn_id
-        self._find = find
+        self._find_posted = find_posted
 
     @property
     def mark(self) -> dict[str, Any]:
-        """The metadata of each of the messages."""
+        """The metadata of each message."""
         return answer_mark() if self._turn_id is None else reply_mark(self._turn_id)
 
     async def deliver(
-        self, text: str, foot: Foot, old: Sequence[str] = (), done: list[str] | None = None
+        self, text: str, footer: Footer, old: Sequence[str] = (), posted: list[str] | None = None
     ) -> list[str]:
-        """Show all of `text`; `old` messages are used again, those left over are deleted.
+        """Show all of `text`. The `old` messages are edited; those left over are deleted.
 
-        Returns the messages' timestamps; they are put into `done` as they come, if given.
+        Returns the timestamps of the messages, which `posted` gets one by one.
 
         Raises:
-            SlackApiError, aiohttp.ClientError, TimeoutError: Slack takes it in no form.
+            SlackApiError, aiohttp.ClientError, TimeoutError: Slack doesn't take it.
         """
-        done = [] if done is None else done
-        places = deque(old)
-        start = 0 if self._team.can(MARKDOWN) else 1
-        queue = deque((chunk, start) for chunk in SHAPES[start].chunks(text))
+        posted = [] if posted is None else posted
+        reusable = deque(old)
+        first = 0 if self._team.can(MARKDOWN) else 1
+        queue = deque((chunk, first) for chunk in FORMATS[first].chunks(text))
         while queue:
-            chunk, shape = queue.popleft()
-            under = foot if not queue else no_foot
+            chunk, number = queue.popleft()
+            chunk_footer = footer if not queue else no_footer
             try:
-                ts = await self._put(chunk, SHAPES[shape], under, places, done)
+                ts = await self._put(chunk, FORMATS[number], chunk_footer, reusable, posted)
             except SlackApiError as error:
-                if error_code(error) not in TOO_LONG or shape + 1 >= len(SHAPES):
+                if error_code(error) not in TOO_LONG or number + 1 >= len(FORMATS):
                     raise
-                if shape == 0 and error_code(error) == "invalid_blocks":
+                if number == 0 and error_code(error) == "invalid_blocks":
                     self._team.lacks(MARKDOWN, "invalid_blocks")
-                smaller = SHAPES[shape + 1].chunks(chunk)
-                queue.extendleft((piece, shape + 1) for piece in reversed(smaller))
+                smaller = FORMATS[number + 1].chunks(chunk)
+                queue.extendleft((piece, number + 1) for piece in reversed(smaller))
                 continue
-            done.append(ts)
-        for ts in places:
+            posted.append(ts)
+        for ts in reusable:
             await self.delete(ts)
-        return done
+        return posted
 
     async def attach(self, text: str) -> None:
-        """Add the whole text as a file, where the app may upload; never fails."""
+        """Add the whole text as a file, if the app may upload. Never fails."""
         try:
             await self._team.api.call(
                 "files.upload_v2",
                 channel=self._place.channel,
                 content=text,
                 filename="reply.md" if self._turn_id is None else file_name(self._turn_id),
-                title="The whole reply",
+                title=texts.FULL_REPLY,
                 **self._in_thread(),
             )
-        except (SlackApiError, *DOWN) as error:
-            logger.info(
-                "a long reply was not attached: %s", error_code(error) or type(error).__name__
-            )
+        except (SlackApiError, *UNREACHABLE) as error:
+            logger.info("a long reply was not attached: %s", error_name(error))
 
     async def delete(self, ts: str) -> None:
-        """Delete one of the reply's messages; that it is gone already is fine. Never fails."""
+        """Delete one of the messages, if it is there. Never fails."""
         try:
             await self._team.api.call("chat.delete", channel=self._place.channel, ts=ts)
-        except (SlackApiError, *DOWN) as error:
+        except (SlackApiError, *UNREACHABLE) as error:
             if error_code(error) != "message_not_found":
-                logger.info("chat.delete: %s", error_code(error) or type(error).__name__)
+                logger.info("chat.delete: %s", error_name(error))
 
     async def post(self, content: dict[str, object]) -> str:
-        """Post a new message; its timestamp.
+        """Post a new message; returns its timestamp.
 
         Raises:
-            SlackApiError, aiohttp.ClientError, TimeoutError: Slack does not take it.
+            SlackApiError, aiohttp.ClientError, TimeoutError: Slack doesn't take it.
         """
         answer = await self._team.api.call(
             "chat.postMessage",
@@ -170,47 +176,53 @@ class Poster:
         return str(answer["ts"])
 
     async def _put(
-        self, chunk: str, shape: Shape, foot: Foot, places: deque[str], done: Sequence[str]
+        self,
+        chunk: str,
+        text_format: Format,
+        footer: Footer,
+        reusable: deque[str],
+        posted: Sequence[str],
     ) -> str:
-        """One message: where an old one stands, or a new one."""
-        feedback = self._team.can(FEEDBACK)
+        """One message: in place of an old one, or a new one."""
+        has_feedback = self._team.can(FEEDBACK)
+        plain, rich = footer(False), footer(True)
         try:
-            return await self._send(chunk, shape, foot(feedback), places, done)
+            blocks = rich if has_feedback else plain
+            return await self._send(chunk, text_format, blocks, reusable, posted)
         except SlackApiError as error:
-            plain, rich = foot(False), foot(True)
-            if not feedback or plain == rich or error_code(error) != "invalid_blocks":
+            if not has_feedback or plain == rich or error_code(error) != "invalid_blocks":
                 raise
-        # Either the feedback buttons or the text is what Slack does not know.
-        ts = await self._send(chunk, shape, plain, places, done)
+        # Slack doesn't know either the feedback buttons or the markdown block.
+        ts = await self._send(chunk, text_format, plain, reusable, posted)
         self._team.lacks(FEEDBACK, "invalid_blocks")
         return ts
 
     async def _send(
         self,
         chunk: str,
-        shape: Shape,
-        foot: list[Block],
-        places: deque[str],
-        done: Sequence[str],
+        text_format: Format,
+        footer: list[Block],
+        reusable: deque[str],
+        posted: Sequence[str],
     ) -> str:
-        content = contents(chunk, shape, foot)
-        while places:
+        content = message_content(chunk, text_format, footer)
+        while reusable:
             try:
-                await self._update(places[0], content)
+                await self._update(reusable[0], content)
             except SlackApiError as error:
-                if error_code(error) not in LOST:
+                if error_code(error) not in NOT_EDITABLE:
                     raise
-                await self.delete(places.popleft())
+                await self.delete(reusable.popleft())
                 continue
-            return places.popleft()
+            return reusable.popleft()
         try:
             return await self.post(content)
-        except (SlackApiError, *DOWN) as error:
-            if self._find is None or not is_unsaid(error):
+        except (SlackApiError, *UNREACHABLE) as error:
+            if self._find_posted is None or not may_have_succeeded(error):
                 raise
-            logger.info("a post's answer was lost: %s", type(error).__name__)
-        for ts in await self._find(done):
-            if ts not in done:
+            logger.info("the answer to a post was lost: %s", error_name(error))
+        for ts in await self._find_posted(posted):
+            if ts not in posted:
                 await self._update(ts, content)
                 return ts
         return await self.post(content)
@@ -222,7 +234,7 @@ class Poster:
         except SlackApiError as error:
             if error_code(error) not in STREAMING:
                 raise
-            # A crash left it streaming: end that first.
+            # A crash left it streaming.
             await self._team.api.call("chat.stopStream", channel=self._place.channel, ts=ts)
             await self._team.api.call("chat.update", channel=self._place.channel, ts=ts, **content)
 
@@ -230,13 +242,13 @@ class Poster:
         return {"thread_ts": self._place.thread_ts} if self._place.thread_ts else {}
 
 
-def contents(chunk: str, shape: Shape, foot: list[Block]) -> dict[str, object]:
-    """The arguments of a message that shows `chunk` and `foot`."""
-    rendered = shape.render(chunk)
-    if shape.as_block is None and not foot:
+def message_content(chunk: str, text_format: Format, footer: list[Block]) -> dict[str, object]:
+    """The arguments of a message that shows `chunk` and `footer`."""
+    rendered = text_format.render(chunk)
+    if text_format.as_block is None and not footer:
         return {"text": rendered, "blocks": []}
-    block = (shape.as_block or section)(rendered)
-    return {"text": to_mrkdwn(chunk[:SUMMARY_AT_MOST]), "blocks": [block, *foot]}
+    block = (text_format.as_block or section)(rendered)
+    return {"text": to_mrkdwn(chunk[:MAX_SUMMARY]), "blocks": [block, *footer]}
 
 
 def message_body(reply: FinishedReply) -> tuple[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Questions for the asker alone: `/parley ask`, "Ask about this" and "Summarise thread"."""
+"""Private questions: `/parley ask`, and the shortcuts "Ask about this" and "Summarize thread"."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from bot.core.events import Author, MessageReceived, PastMessage, ThreadKey
 from bot.core.ports import InboundHandler
 from bot.core.texts import SUMMARIZE
 from bot.platforms.shared.recent import RecentDict
-from bot.platforms.slack.api import DOWN, error_code
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_name
+from bot.platforms.slack.ephemeral import respond
 from bot.platforms.slack.modals import Metadata, ask_modal
 from bot.platforms.slack.mrkdwn import to_mrkdwn
 from bot.platforms.slack.normalize import PLATFORM, Event, Normalizer, root_of
-from bot.platforms.slack.private_replies import Asks, respond
+from bot.platforms.slack.private_replies import PendingQuestions
 from bot.platforms.slack.teams import Team
 
 logger = logging.getLogger(__name__)
 
-CANT_READ = "I can't read that thread: invite me to the channel first."
-GONE = "I can't see that message any more; please try again."
-_MAX_MESSAGES = 1_000
+MAX_MESSAGES = 1_000
 
 
-class Private:
-    """Asks the core on behalf of one person; `asks` brings the answer to them."""
+class PrivateQuestions:
+    """Asks the core for one person; `pending` delivers the answer to them."""
 
-    def __init__(self, asks: Asks, normalizer: Normalizer, handle: InboundHandler) -> None:
-        self._asks = asks
+    def __init__(
+        self, pending: PendingQuestions, normalizer: Normalizer, handle: InboundHandler
+    ) -> None:
+        self._pending = pending
         self._normalizer = normalizer
         self._handle = handle
-        # Messages asked about: they may be in channels that the app is not in.
-        self._messages: RecentDict[tuple[str, str, str], Event] = RecentDict(_MAX_MESSAGES)
+        # Kept between shortcut and form: the app may not be in the message's channel.
+        self._messages: RecentDict[tuple[str, str, str], Event] = RecentDict(MAX_MESSAGES)
 
     async def ask(
         self,
@@ -45,16 +47,16 @@ class Private:
         response_url: str,
         about: Sequence[PastMessage] = (),
     ) -> None:
-        """Ask the core something whose answer is for `author` alone."""
-        where = self._asks.open(key, author.id, response_url)
+        """Ask the core a question, about some messages; only `author` will see the answer."""
+        private_key = self._pending.add(key, author.id, response_url)
 
         async def earlier() -> Sequence[PastMessage]:
             return about
 
-        answer = await self._handle(
+        refusal = await self._handle(
             MessageReceived(
-                key=where,
-                id=where.thread,
+                key=private_key,
+                id=private_key.thread,
                 author=author,
                 text=text,
                 mentions_bot=True,
@@ -62,11 +64,11 @@ class Private:
                 asked_in=key,
             )
         )
-        if answer is not None and response_url:
-            await respond(team.api.session, response_url, to_mrkdwn(answer.text))
+        if refusal is not None and response_url:
+            await respond(team.api.session, response_url, to_mrkdwn(refusal.text))
 
-    async def open_modal(self, team: Team, body: dict[str, Any]) -> None:
-        """The shortcut "Ask about this": ask for the question."""
+    async def open_ask_modal(self, team: Team, body: dict[str, Any]) -> None:
+        """The shortcut "Ask about this": open the form for the question."""
         message, channel = body["message"], str(body["channel"]["id"])
         ts = str(message["ts"])
         self._messages[(team.id, channel, ts)] = message
@@ -84,28 +86,27 @@ class Private:
     async def ask_about(
         self, team: Team, author: Author, metadata: Metadata, question: str
     ) -> None:
-        """The modal came back: ask about its message, pictures and all."""
-        place = (team.id, metadata.channel, metadata.message_ts)
-        message = self._messages.get(place) or await self._fetch(team, metadata)
+        """The form was submitted: ask about its message, with its files."""
+        message_key = (team.id, metadata.channel, metadata.message_ts)
+        message = self._messages.get(message_key) or await self._fetch(team, metadata)
         past = None
         if message is not None:
-            whole = {"channel": metadata.channel, **message}
-            past = await self._normalizer.past(team, whole)
+            past = await self._normalizer.past(team, {"channel": metadata.channel, **message})
         if past is None:
-            await respond(team.api.session, metadata.response_url, GONE)
+            await respond(team.api.session, metadata.response_url, texts.MESSAGE_GONE)
             return
         key = ThreadKey(PLATFORM, team.id, metadata.channel)
         await self.ask(team, author, key, question, metadata.response_url, [past])
 
-    async def summarise(self, team: Team, author: Author, body: dict[str, Any]) -> None:
-        """The shortcut "Summarise thread"."""
+    async def summarize(self, team: Team, author: Author, body: dict[str, Any]) -> None:
+        """The shortcut "Summarize thread"."""
         message, channel = body["message"], str(body["channel"]["id"])
         response_url = str(body.get("response_url") or "")
         try:
             past = await self._normalizer.thread(team, channel, root_of(message))
-        except (SlackApiError, *DOWN) as error:
-            logger.info("a thread to summarise: %s", error_code(error) or type(error).__name__)
-            await respond(team.api.session, response_url, CANT_READ)
+        except (SlackApiError, *UNREACHABLE) as error:
+            logger.info("a thread to summarize can't be read: %s", error_name(error))
+            await respond(team.api.session, response_url, texts.THREAD_UNREADABLE)
             return
         key = ThreadKey(PLATFORM, team.id, channel)
         await self.ask(team, author, key, SUMMARIZE, response_url, past)
@@ -121,8 +122,8 @@ class Private:
                 inclusive=True,
                 limit=2,
             )
-        except (SlackApiError, *DOWN) as error:
-            logger.info("a message asked about: %s", error_code(error) or type(error).__name__)
+        except (SlackApiError, *UNREACHABLE) as error:
+            logger.info("a message asked about can't be read: %s", error_name(error))
             return None
-        found = answer.get("messages") or []
-        return next((m for m in found if m.get("ts") == metadata.message_ts), None)
+        messages = answer.get("messages") or []
+        return next((m for m in messages if m.get("ts") == metadata.message_ts), None)

@@ -1,4 +1,4 @@
-"""A reply on Slack: status while it waits, a native stream or paced edits, an end with buttons."""
+"""A reply on Slack: a status while it waits, a native stream or paced edits, buttons at the end."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from slack_sdk.errors import SlackApiError
 
 from bot.core.ports import FinishedReply
 from bot.core.records import Turn, TurnState
-from bot.platforms.slack.api import DOWN, error_code, is_unsaid
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, may_have_succeeded
 from bot.platforms.slack.blocks import Block, context, end_controls, stop_controls
 from bot.platforms.slack.posting import (
     FILE_FROM,
-    SHAPES,
+    FORMATS,
+    MRKDWN_FORMAT,
     STREAMING,
     FindPosted,
-    Foot,
+    Footer,
     Place,
     Poster,
-    contents,
     message_body,
+    message_content,
 )
-from bot.platforms.slack.status import Status, waiting_text
+from bot.platforms.slack.status import Status
 from bot.platforms.slack.stream import NativeStream, Recipient, StreamEnded
 from bot.platforms.slack.teams import FEEDBACK, MARKDOWN, STREAM, Team
 
@@ -33,27 +35,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How often a reply in progress is shown; seconds and characters."""
+    """How often a reply in progress is updated, in seconds and characters."""
 
     append_s: float = 0.7  # between two appends to a stream
     edit_s: float = 2.0  # between two edits of a message
-    eager_chars: int = 1_500  # a piece this long is shown at once
-    stop_after_s: float = 4.0  # a stream that takes longer gets a message with a Stop button
+    eager_chars: int = 1_500  # this much new text is shown at once
+    stop_after_s: float = 4.0  # a longer stream gets a message with a Stop button
 
 
 @dataclass(slots=True)
-class _Shown:
-    """What stands on Slack."""
+class _PostedMessages:
+    """The timestamps of the reply's messages on Slack."""
 
-    messages: list[str] = field(default_factory=list)  # of the reply itself
-    stop: str = ""  # a message that only holds a Stop button
+    reply: list[str] = field(default_factory=list)
+    stop: str = ""  # a message that only has a Stop button
 
 
 class SlackReply:
-    """`bot.core.ports.ReplySink` for one turn.
+    """`bot.core.ports.ReplySink` and `KnowsPosted` for one turn.
 
-    `old`: the timestamps of the messages whose place the reply takes (regenerate, recovery).
-    `find` looks for what was posted although Slack's answer to that was lost.
+    `old`: the timestamps of messages that the reply replaces (regenerate, recovery).
+    `find_posted` looks for messages that were posted although Slack's answer was lost.
     """
 
     def __init__(
@@ -64,147 +66,154 @@ class SlackReply:
         recipient: Recipient,
         *,
         old: tuple[str, ...] = (),
-        find: FindPosted | None = None,
+        find_posted: FindPosted | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._team = team
         self._place = place
         self._turn = turn
         self._timing = timing or Timing()
-        self._find = find
-        self._unsure = False  # whether a message stands there that nobody told of
-        self._poster = Poster(team, place, turn.id, find)
+        self._find_posted = find_posted
+        self._is_post_uncertain = False  # a message may be there that Slack didn't confirm
+        self._poster = Poster(team, place, turn.id, find_posted)
         self._status = Status(team, place)
-        self._shown = _Shown(list(old))
+        self._messages = _PostedMessages(list(old))
         self._stream: NativeStream | None = None
         if not old and place.thread_ts and recipient.user_id and team.can(STREAM):
             self._stream = NativeStream(team, place, recipient, self._poster.mark)
         self._text = ""
-        self._pending = 0
-        self._begun = time.monotonic()
+        self._unshown_chars = 0
         self._shown_at = 0.0
+        self._stop_offered_at = time.monotonic()
 
     @property
     def posted(self) -> tuple[str, ...]:
-        """Where the reply stands: its messages, the Stop button's last."""
-        return tuple(filter(None, (*self._shown.messages, self._shown.stop)))
+        return tuple(filter(None, (*self._messages.reply, self._messages.stop)))
 
-    # --- the core's calls
+    # The core's calls
 
     async def waiting(self, ahead: int) -> None:
-        """Say that the reply is coming, and how many are served first."""
-        if await self._status.show(waiting_text(ahead)) or self._shown.messages:
+        status = texts.status_ahead(ahead) if ahead else texts.STATUS_THINKING
+        if await self._status.show(status) or self._messages.reply:
             return
-        if ahead and not self._status.works:
-            self._stream = None  # the reply goes where the waiting stands
-            await self._edit(f"_I am busy: {ahead} ahead of you._")
+        if ahead and not self._status.is_available:
+            self._stream = None  # the reply will be edited into the message posted here
+            await self._edit(texts.ahead(ahead))
 
     async def write(self, delta: str) -> None:
-        """Let the reply grow."""
         self._text = self._text + delta if self._text else delta.lstrip("\n")
-        self._pending += len(delta)
-        every = self._timing.append_s if self._stream else self._timing.edit_s
-        soon = time.monotonic() - self._shown_at < every
-        if not self._text.strip() or (soon and self._pending < self._timing.eager_chars):
+        self._unshown_chars += len(delta)
+        interval_s = self._timing.append_s if self._stream else self._timing.edit_s
+        is_early = time.monotonic() - self._shown_at < interval_s
+        if not self._text.strip() or (is_early and self._unshown_chars < self._timing.eager_chars):
             return
         await self._show()
 
     async def restart(self) -> None:
-        """Void what was written: streams only append, so edits take over."""
-        self._text, self._pending = "", 0
-        await self._leave_stream()
-        if self._shown.messages:
-            await self._edit("…")
+        self._text, self._unshown_chars = "", 0
+        await self._abandon_stream()  # streams only append: edits take over
+        if self._messages.reply:
+            await self._edit(texts.EMPTY_REPLY)
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """Show the whole reply, its notes and its buttons."""
         text, notes = message_body(reply)
-        foot = self._foot(reply, notes)
-        await self._take_stop_away()
-        if not await self._end_stream(text, foot):
-            await self._look()
-            done: list[str] = []
-            old, self._shown.messages = self._shown.messages, done
+        footer = self._footer(reply, notes)
+        await self._delete_stop_message()
+        if not await self._end_stream(text, footer):
+            await self._find_unconfirmed()
+            posted: list[str] = []
+            old, self._messages.reply = self._messages.reply, posted
             try:
-                await self._poster.deliver(text, foot, old, done)
+                await self._poster.deliver(text, footer, old, posted)
             except BaseException:
-                self._shown.messages = list(dict.fromkeys([*done, *old]))
+                self._messages.reply = list(dict.fromkeys([*posted, *old]))
                 raise
-        await self._status.clear(posted=True)
+        await self._status.clear(is_posted=True)
         if len(reply.text) > FILE_FROM and reply.state is TurnState.DELIVERED:
             await self._poster.attach(reply.text)
         return self.posted
 
     async def withdraw(self) -> None:
-        """Delete what was posted."""
-        await self._leave_stream()
-        await self._look()
+        await self._abandon_stream()
+        await self._find_unconfirmed()
         for ts in self.posted:
             await self._poster.delete(ts)
-        await self._status.clear(posted=False)
-        self._shown = _Shown()
+        await self._status.clear(is_posted=False)
+        self._messages = _PostedMessages()
 
     async def close(self) -> None:
-        """Let go of what would go on by itself."""
-        await self._status.clear(posted=True)
+        """End the task that renews the status."""
+        await self._status.clear(is_posted=True)
 
-    # --- showing what is there so far
+    # While the reply grows
 
     async def _show(self) -> None:
         if self._stream is not None:
             try:
-                await self._stream.grow(self._text)
+                await self._stream.append(self._text)
             except StreamEnded as end:
-                logger.info("turn %d goes on without its stream: %s", self._turn.id, end)
-                await self._leave_stream()
-            self._note_stream()
+                logger.info("turn %d continues without its stream: %s", self._turn.id, end)
+                await self._abandon_stream()
+            if self._stream is not None:
+                self._record_stream(self._stream)
         if self._stream is None:
             await self._edit(self._text)
-        elif self._shown.messages:
+        elif self._messages.reply:
             await self._offer_stop()
-        if self._shown.messages:
-            await self._status.clear(posted=True)
-        self._shown_at, self._pending = time.monotonic(), 0
+        if self._messages.reply:
+            await self._status.clear(is_posted=True)
+        self._shown_at, self._unshown_chars = time.monotonic(), 0
 
     async def _edit(self, text: str) -> None:
-        """Show the beginning of `text` with a Stop button, if there is room for the call."""
-        shape = SHAPES[0] if self._team.can(MARKDOWN) else SHAPES[1]
-        chunk = (shape.chunks(text) or ["…"])[0]
-        content = contents(chunk, shape, stop_controls(self._turn))
-        api, channel = self._team.api, self._place.channel
-        await self._look()
+        """Show the start of `text` with a Stop button, if the rate limit has room."""
+        text_format = FORMATS[0] if self._team.can(MARKDOWN) else MRKDWN_FORMAT
+        chunk = (text_format.chunks(text) or [texts.EMPTY_REPLY])[0]
+        content = message_content(chunk, text_format, stop_controls(self._turn))
+        await self._find_unconfirmed()
         try:
-            if self._shown.messages:
-                ts, mark = self._shown.messages[0], self._poster.mark
-                await api.attempt("chat.update", channel=channel, ts=ts, metadata=mark, **content)
-                return
-            self._unsure = True  # until Slack answers; whatever else ends the call
-            self._shown.messages.append(await self._poster.post(content))
-            self._unsure = False
+            await self._update_or_post(content)
         except SlackApiError as error:
-            self._unsure = self._unsure and is_unsaid(error)
+            self._is_post_uncertain = self._is_post_uncertain and may_have_succeeded(error)
             code = error_code(error)
-            if code == "invalid_blocks" and shape is SHAPES[0]:
+            if code == "invalid_blocks" and text_format is FORMATS[0]:
                 self._team.lacks(MARKDOWN, code)
                 await self._edit(text)
                 return
             if code in STREAMING:
-                await api.call("chat.stopStream", channel=channel, ts=self._shown.messages[0])
-            elif not self._shown.messages:
+                await self._team.api.call(
+                    "chat.stopStream", channel=self._place.channel, ts=self._messages.reply[0]
+                )
+            elif not self._messages.reply:
                 raise
             logger.info("turn %d: an interim edit was refused: %s", self._turn.id, code)
 
-    async def _offer_stop(self) -> None:
-        """A stream can't hold buttons while it runs: a message below it does."""
-        if self._shown.stop or time.monotonic() - self._begun < self._timing.stop_after_s:
+    async def _update_or_post(self, content: dict[str, object]) -> None:
+        if self._messages.reply:
+            await self._team.api.try_call(
+                "chat.update",
+                channel=self._place.channel,
+                ts=self._messages.reply[0],
+                metadata=self._poster.mark,
+                **content,
+            )
             return
-        self._begun = time.monotonic()  # where it is refused: not again at once
+        self._is_post_uncertain = True  # until Slack answers, whatever else ends the call
+        self._messages.reply.append(await self._poster.post(content))
+        self._is_post_uncertain = False
+
+    async def _offer_stop(self) -> None:
+        """Post a Stop button below a stream, which can't have buttons itself."""
+        if self._messages.stop:
+            return
+        if time.monotonic() - self._stop_offered_at < self._timing.stop_after_s:
+            return
+        self._stop_offered_at = time.monotonic()  # if Slack refuses it, not again at once
         try:
-            answer = await self._team.api.attempt(
+            answer = await self._team.api.try_call(
                 "chat.postMessage",
                 channel=self._place.channel,
                 thread_ts=self._place.thread_ts,
-                text="Writing…",
+                text=texts.WRITING,
                 blocks=stop_controls(self._turn),
                 metadata=self._poster.mark,
             )
@@ -212,65 +221,61 @@ class SlackReply:
             logger.info("turn %d: no Stop button: %s", self._turn.id, error_code(error))
             return
         if answer is not None:
-            self._shown.stop = str(answer["ts"])
+            self._messages.stop = str(answer["ts"])
 
-    async def _take_stop_away(self) -> None:
-        if self._shown.stop:
-            stop, self._shown.stop = self._shown.stop, ""
+    async def _delete_stop_message(self) -> None:
+        stop, self._messages.stop = self._messages.stop, ""
+        if stop:
             await self._poster.delete(stop)
 
-    # --- ending
+    # At the end
 
-    async def _end_stream(self, text: str, foot: Foot) -> bool:
-        """Whether the reply is shown whole by its stream."""
+    async def _end_stream(self, text: str, footer: Footer) -> bool:
+        """Whether the stream shows the whole reply."""
         stream, self._stream = self._stream, None
         if stream is None:
             return False
         try:
-            await self._stop_stream(stream, text, foot)
-        except (StreamEnded, *DOWN) as end:
+            await self._end_with_footer(stream, text, footer)
+        except (StreamEnded, *UNREACHABLE) as end:
             logger.info("turn %d: its stream could not end: %s", self._turn.id, end)
-            self._note(stream)
-            await stream.break_off()
+            self._record_stream(stream)
+            await stream.abandon()
             return False
-        self._note(stream)
+        self._record_stream(stream)
         return True
 
-    async def _stop_stream(self, stream: NativeStream, text: str, foot: Foot) -> None:
-        feedback = self._team.can(FEEDBACK)
+    async def _end_with_footer(self, stream: NativeStream, text: str, footer: Footer) -> None:
+        has_feedback = self._team.can(FEEDBACK)
         try:
-            await stream.end(text, foot(feedback))
+            await stream.end(text, footer(has_feedback))
         except StreamEnded as end:
-            if str(end) != "invalid_blocks" or not stream.ts or not feedback:
+            if str(end) != "invalid_blocks" or not stream.ts or not has_feedback:
                 raise
-            # Stopping was refused as a whole: the stream still runs.
-            await stream.end(text, foot(False))
+            # Slack refused the whole call: the stream still runs.
+            await stream.end(text, footer(False))
             self._team.lacks(FEEDBACK, "invalid_blocks")
 
-    async def _leave_stream(self) -> None:
+    async def _abandon_stream(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._note(stream)
-            await stream.break_off()
+            self._record_stream(stream)
+            await stream.abandon()
 
-    def _note_stream(self) -> None:
-        if self._stream is not None:
-            self._note(self._stream)
+    def _record_stream(self, stream: NativeStream) -> None:
+        self._is_post_uncertain = self._is_post_uncertain or stream.is_start_uncertain
+        if stream.ts and stream.ts not in self._messages.reply:
+            self._messages.reply.append(stream.ts)
 
-    async def _look(self) -> None:
-        """Where Slack's answer was lost, see whether a message stands there all the same."""
-        if self._unsure and self._find is not None and not self._shown.messages:
-            self._shown.messages = list(await self._find(()))
-        self._unsure = False
+    async def _find_unconfirmed(self) -> None:
+        """If Slack's answer to a post was lost, see whether the message is there."""
+        if self._is_post_uncertain and self._find_posted is not None and not self._messages.reply:
+            self._messages.reply = list(await self._find_posted(()))
+        self._is_post_uncertain = False
 
-    def _note(self, stream: NativeStream) -> None:
-        self._unsure = self._unsure or stream.lost
-        if stream.ts and stream.ts not in self._shown.messages:
-            self._shown.messages.append(stream.ts)
-
-    def _foot(self, reply: FinishedReply, notes: Sequence[str]) -> Foot:
-        def foot(feedback: bool) -> list[Block]:
-            controls = end_controls(self._turn, reply.state, feedback=feedback)
+    def _footer(self, reply: FinishedReply, notes: Sequence[str]) -> Footer:
+        def footer(has_feedback: bool) -> list[Block]:
+            controls = end_controls(self._turn, reply.state, has_feedback=has_feedback)
             return [*context(notes), *controls]
 
-        return foot
+        return footer

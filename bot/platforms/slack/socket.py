@@ -1,4 +1,4 @@
-"""Socket Mode: several sockets, each renewed when Slack asks for it, none given up in an outage."""
+"""Socket Mode: several sockets, renewed when Slack asks, reconnected after any outage."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.platforms.base import PlatformError
-from bot.platforms.slack.api import DOWN, error_code, retry_after
+from bot.platforms.slack import texts
+from bot.platforms.slack.api import UNREACHABLE, error_code, error_name, retry_after
 
 logger = logging.getLogger(__name__)
 
 Respond = Callable[[AsyncBaseSocketModeClient, SocketModeRequest], Awaitable[None]]
 
-BACKOFF_AT_MOST_S = 30.0
+MAX_BACKOFF_S = 30.0
 PING_S = 5.0
 CHECK_S = 5.0
-STALE_AFTER_S = 30.0  # without a connection for so long, the socket's URL is taken as used up
+STALE_AFTER_S = 30.0  # without a connection: then the socket gets a new URL
 
-#: The token will not get better by itself.
-REFUSED = frozenset(
+#: The token is wrong: trying again is no use.
+REJECTED = frozenset(
     {
         "invalid_auth",
         "not_authed",
@@ -44,18 +45,18 @@ REFUSED = frozenset(
 
 
 class Socket(SocketModeClient):
-    """The SDK's client, which asks for its URL patiently and tells when asking is no use."""
+    """The SDK's client, which retries getting a URL and reports a rejected token."""
 
     def __init__(
-        self, app_token: str, web_client: AsyncWebClient, refused: asyncio.Future[None]
+        self, app_token: str, web_client: AsyncWebClient, rejected: asyncio.Future[None]
     ) -> None:
         super().__init__(
             app_token, logger=sdk_logger(), web_client=web_client, ping_interval=PING_S
         )
-        self._refused = refused
+        self._rejected = rejected
 
     async def issue_new_wss_url(self) -> str:
-        """Ask until Slack hands one out; for ever where the token is refused, which is told."""
+        """Ask until Slack gives one; wait forever if the token is rejected, which is reported."""
         wait = 1.0
         while not self.closed:
             try:
@@ -63,26 +64,21 @@ class Socket(SocketModeClient):
                 return str(answer["url"])
             except SlackApiError as error:
                 code = error_code(error)
-                if code in REFUSED:
-                    self._refuse(code)
+                if code in REJECTED:
+                    self._report_rejection(code)
                     await asyncio.Event().wait()  # until it is closed
                 pause = retry_after(error.response.headers) if code == "ratelimited" else wait
-            except DOWN as error:
-                code, pause = type(error).__name__, wait
-            logger.warning("Slack hands out no socket (%s); again in %.0f s", code, pause)
+            except UNREACHABLE as error:
+                code, pause = error_name(error), wait
+            logger.warning("Slack gives no socket (%s); trying again in %.0f s", code, pause)
             await asyncio.sleep(pause + random.random())  # noqa: S311  (spreads the retries)
-            wait = min(2 * wait, BACKOFF_AT_MOST_S)
-        # The SDK's loops may survive being cancelled once, when they are about to come here.
+            wait = min(2 * wait, MAX_BACKOFF_S)
+        # The SDK's loops may survive a cancellation that comes just before this.
         raise asyncio.CancelledError
 
-    def _refuse(self, code: str) -> None:
-        if not self._refused.done():
-            self._refused.set_exception(
-                PlatformError(
-                    f"SLACK_APP_TOKEN: Slack refuses it ({code}): make an app-level token (xapp-…) "
-                    "with the scope connections:write, and turn Socket Mode on"
-                )
-            )
+    def _report_rejection(self, code: str) -> None:
+        if not self._rejected.done():
+            self._rejected.set_exception(PlatformError(texts.app_token_rejected(code)))
 
 
 class Sockets:
@@ -96,23 +92,23 @@ class Sockets:
         respond: Respond,
         count: int,
     ) -> None:
-        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rejected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         web_client = AsyncWebClient(base_url=base_url, session=session, logger=sdk_logger())
-        self._clients = [Socket(app_token, web_client, self._refused) for _ in range(count)]
+        self._clients = [Socket(app_token, web_client, self._rejected) for _ in range(count)]
         for client in self._clients:
             client.socket_mode_request_listeners.append(respond)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def is_connected(self) -> bool:
-        """Whether at least one socket stands."""
-        return any(_stands(client) for client in self._clients)
+        """Whether at least one socket is connected."""
+        return any(_is_connected(client) for client in self._clients)
 
     async def start(self) -> None:
-        """Connect; returns once the first socket stands.
+        """Connect; returns once the first socket is connected.
 
         Raises:
-            PlatformError: the app-level token is refused.
+            PlatformError: the app-level token is rejected.
         """
         connects = [
             asyncio.create_task(_connect(client), name=f"slack socket {number}")
@@ -123,16 +119,16 @@ class Sockets:
             asyncio.create_task(_renew(client), name="slack socket watch")
             for client in self._clients
         ]
-        await asyncio.wait((*connects, self._refused), return_when=asyncio.FIRST_COMPLETED)
-        if self._refused.done():
-            self._refused.result()
+        await asyncio.wait((*connects, self._rejected), return_when=asyncio.FIRST_COMPLETED)
+        if self._rejected.done():
+            self._rejected.result()
         for connect in connects:
             if connect.done():
                 connect.result()
 
     async def watch(self) -> None:
-        """Wait until the token is refused. Raises PlatformError then."""
-        await asyncio.shield(self._refused)
+        """Wait until the token is rejected. Raises PlatformError then."""
+        await asyncio.shield(self._rejected)
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""
@@ -143,9 +139,9 @@ class Sockets:
         for client in self._clients:
             with contextlib.suppress(Exception):
                 await client.close()  # type: ignore[no-untyped-call]
-        if self._refused.done() and not self._refused.cancelled():
-            self._refused.exception()  # it has been told, or nobody waits for it any more
-        self._refused.cancel()
+        if self._rejected.done() and not self._rejected.cancelled():
+            self._rejected.exception()  # reported already, or nobody waits for it
+        self._rejected.cancel()
 
 
 async def _connect(client: Socket) -> None:
@@ -154,22 +150,22 @@ async def _connect(client: Socket) -> None:
 
 
 async def _renew(client: Socket) -> None:
-    """The SDK tries one URL again and again, though Slack lets each be used once only."""
+    """Give a disconnected socket a new URL: the SDK retries the old one, which works only once."""
     down_s = 0.0
     while True:
         await asyncio.sleep(CHECK_S)
-        down_s = 0.0 if _stands(client) else down_s + CHECK_S
+        down_s = 0.0 if _is_connected(client) else down_s + CHECK_S
         if down_s >= STALE_AFTER_S:
             client.wss_uri, down_s = None, 0.0
 
 
-def _stands(client: Socket) -> bool:
+def _is_connected(client: Socket) -> bool:
     session = client.current_session
     return not client.closed and session is not None and not session.closed
 
 
 def sdk_logger() -> logging.Logger:
-    """The SDK's log without its chatter: below warnings it quotes what people write."""
+    """The SDK's logger from warnings on: below, it logs what people write."""
     log = logging.getLogger("bot.platforms.slack.sdk")
     log.setLevel(logging.WARNING)
     return log

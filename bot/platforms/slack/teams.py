@@ -1,4 +1,4 @@
-"""The workspaces that Parley is installed in: each one's token, client and what it can't do."""
+"""The workspaces where Parley is installed: token, client, missing abilities."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ PROMPTS = "suggested prompts"
 FEEDBACK = "feedback blocks"
 MARKDOWN = "markdown blocks"
 
-#: How long a workspace without an installation is taken to have none, in seconds.
-UNKNOWN_FOR_S = 20.0
-MAX_UNKNOWN = 10_000
-_DEAD_TOKEN = frozenset(
+#: Seconds for which a workspace without an installation isn't looked up again.
+NOT_INSTALLED_TTL_S = 20.0
+MAX_NOT_INSTALLED = 10_000
+_INVALID_TOKEN = frozenset(
     {"invalid_auth", "account_inactive", "token_revoked", "token_expired", "not_authed"}
 )
 
 
 class NotInstalled(Exception):
-    """Parley is not (or no longer) installed in this workspace."""
+    """Parley isn't installed in this workspace, or no longer."""
 
 
 @dataclass(slots=True)
 class Team:
-    """One workspace. `cannot`: abilities that Slack refused there, not to be tried again."""
+    """One workspace. `missing_abilities`: those that Slack refused there; not tried again."""
 
     id: str
     api: SlackApi = field(repr=False)
@@ -45,21 +45,22 @@ class Team:
     bot_id: str
     name: str = ""
     scopes: frozenset[str] = frozenset()
-    cannot: set[str] = field(default_factory=set)
+    missing_abilities: set[str] = field(default_factory=set)
 
     def can(self, ability: str) -> bool:
-        """Whether the ability has not failed here."""
-        return ability not in self.cannot
+        return ability not in self.missing_abilities
 
     def lacks(self, ability: str, reason: str) -> None:
-        """Remember that the workspace has no such ability; said once in the log."""
-        if ability not in self.cannot:
-            self.cannot.add(ability)
-            logger.info("Slack workspace %s has no %s (%s): falling back", self.id, ability, reason)
+        """Remember that the workspace has no such ability; logged once."""
+        if ability not in self.missing_abilities:
+            self.missing_abilities.add(ability)
+            logger.warning(
+                "Slack workspace %s has no %s (%s): falling back", self.id, ability, reason
+            )
 
 
 class Teams:
-    """Finds a workspace by its id: the one of SLACK_BOT_TOKEN, or one of the installations."""
+    """Finds a workspace by its id: that of SLACK_BOT_TOKEN, or an installation."""
 
     def __init__(
         self,
@@ -74,14 +75,15 @@ class Teams:
         self._bot_token = bot_token
         self._installations = installations
         self._teams: dict[str, Team] = {}
-        self._unknown: RecentDict[str, float] = RecentDict(MAX_UNKNOWN)
+        self._not_installed: RecentDict[str, float] = RecentDict(MAX_NOT_INSTALLED)
         self._lock = asyncio.Lock()
 
     async def connect(self) -> Team | None:
-        """Check SLACK_BOT_TOKEN, if there is one, and learn whose it is.
+        """Check SLACK_BOT_TOKEN, if it is set; returns its workspace.
 
         Raises:
-            SlackApiError, aiohttp.ClientError, TimeoutError: it is not accepted, or no way there.
+            SlackApiError: Slack rejects it.
+            aiohttp.ClientError, TimeoutError: Slack can't be reached.
         """
         if self._bot_token is None:
             return None
@@ -93,8 +95,8 @@ class Teams:
         """A workspace.
 
         Raises:
-            NotInstalled: there is no (working) installation.
-            SlackApiError, aiohttp.ClientError, TimeoutError: Slack can't be asked just now.
+            NotInstalled: it has no working installation.
+            SlackApiError, aiohttp.ClientError, TimeoutError: Slack doesn't answer now.
         """
         team = self._teams.get(team_id)
         if team is not None:
@@ -102,17 +104,17 @@ class Teams:
         async with self._lock:
             if team_id in self._teams:
                 return self._teams[team_id]
-            if time.monotonic() < self._unknown.get(team_id, 0.0):
+            if time.monotonic() < self._not_installed.get(team_id, 0.0):
                 raise NotInstalled(team_id)
             return await self._find(team_id, enterprise_id)
 
     def forget(self, team_id: str) -> None:
-        """Look the workspace up anew next time (it was installed again, or uninstalled)."""
+        """Look the workspace up again next time: it was installed or uninstalled."""
         self._teams.pop(team_id, None)
-        self._unknown.pop(team_id, None)
+        self._not_installed.pop(team_id, None)
 
     async def uninstall(self, team_id: str, enterprise_id: str | None) -> None:
-        """The app was uninstalled or its token revoked: delete what lets us in."""
+        """Delete a workspace's tokens: the app was uninstalled or its token revoked."""
         self.forget(team_id)
         if self._installations is not None:
             await self._installations.async_delete_all(enterprise_id=enterprise_id, team_id=team_id)
@@ -124,10 +126,10 @@ class Teams:
             try:
                 team = await self._identify(token)
             except SlackApiError as error:
-                if error_code(error) not in _DEAD_TOKEN:
+                if error_code(error) not in _INVALID_TOKEN:
                     raise
         if team is None or team.id != team_id:
-            self._unknown[team_id] = time.monotonic() + UNKNOWN_FOR_S
+            self._not_installed[team_id] = time.monotonic() + NOT_INSTALLED_TTL_S
             raise NotInstalled(team_id)
         self._teams[team_id] = team
         return team
@@ -155,7 +157,7 @@ class Teams:
 
 
 def _scopes(headers: dict[str, str]) -> frozenset[str]:
-    """What the token may do, as Slack says with every answer."""
+    """The token's scopes, which Slack sends with every answer."""
     for name, value in headers.items():
         if name.lower() == "x-oauth-scopes":
             return frozenset(scope.strip() for scope in value.split(",") if scope.strip())

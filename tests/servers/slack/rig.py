@@ -56,8 +56,8 @@ class Rig:
     def age_names(self) -> None:
         """Let the known names be older than rights may be."""
         cache = self.adapter._names._people
-        for place, (at, kept, value) in list(cache._found.items()):
-            cache._found[place] = (at - 60, kept, value)
+        for place, (at, kept, value) in list(cache._entries.items()):
+            cache._entries[place] = (at - 60, kept, value)
 
     @property
     def queries(self) -> StoreQueries:

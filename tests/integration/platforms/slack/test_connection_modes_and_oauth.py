@@ -93,7 +93,7 @@ async def test_refused_tokens_are_one_line_with_the_fix() -> None:
             ({"bot_token": "xoxb-wrong"}, r"SLACK_BOT_TOKEN.*invalid_auth"),
             ({"app_token": "xapp-wrong"}, r"SLACK_APP_TOKEN.*invalid_auth"),
             ({"app_token": None}, "SLACK_SIGNING_SECRET"),
-            ({"bot_token": None}, "SLACK_BOT_TOKEN is missing"),
+            ({"bot_token": None}, "SLACK_BOT_TOKEN is not set"),
         ):
             options = SlackOptions(
                 **{

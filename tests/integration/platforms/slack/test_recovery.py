@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.platforms.slack.recovery import CLOCKS_APART_S
+from bot.platforms.slack.recovery import MAX_CLOCK_SKEW_S
 from tests.servers.slack.rig import Rig
 from tests.servers.slack.world import Channel, shown
 from tests.servers.waiting import until
@@ -177,7 +177,7 @@ async def test_a_question_that_comes_again_after_the_crash_is_not_taken_for_a_ne
 
 
 async def test_only_what_an_earlier_process_may_have_begun_is_looked_up(rig: Rig) -> None:
-    rig.adapter._since -= 2 * CLOCKS_APART_S
+    rig.adapter._started_at -= 2 * MAX_CLOCK_SKEW_S
     question = rig.ana.mention(rig.general, "hello")
     await rig.exchange(rig.general, question, "hi")
     assert not rig.slack.made("conversations.replies")

@@ -169,7 +169,7 @@ async def test_a_status_is_renewed_until_it_is_cleared(rig: Rig) -> None:
     status = Status(team, Place(rig.general.id, question["ts"]), renew_s=0.05)
     assert await status.show("is thinking…")
     await until(lambda: len(rig.general.statuses) >= 3)
-    await status.clear(posted=False)
+    await status.clear(is_posted=False)
     assert rig.general.status(question["ts"]) == ""
     count = len(rig.general.statuses)
     await asyncio.sleep(0.2)

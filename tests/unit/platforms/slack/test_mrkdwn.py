@@ -42,6 +42,9 @@ TABLE = "| Name | Age |\n|---|---|\n| Ana | 7 |\n| **Bo** | 12 |"
         (r"\*not italic\*", "*not italic*"),
         ("&lt;@U1&gt; &amp;", "&lt;@U1&gt; &amp;"),
         (r"\@here @**here** &#64;here", "@\u2060here @*here* @\u2060here"),
+        ("@[here](/x)", "@\u2060here (/x)"),
+        ("# @**here**", "*@\u2060here*"),
+        ("[@here](https://a.test/@here)", "<https://a.test/@here|@\u2060here>"),
         ("- ```\n  a < b\n  ```", "```\na &lt; b\n```"),
         ("> ```\n> x", "```\nx\n```"),
         ("````\n```\n````", "```\n'''\n```"),
@@ -66,7 +69,11 @@ def test_no_mention_survives_mrkdwn(text: str) -> None:
 
 
 @settings(deadline=None)  # machines differ
-@given(st.lists(st.sampled_from(["@", "here", "**", "_", "\\", "&#64;", "`", " ", "[", "](/x)"])))
+@given(
+    st.lists(
+        st.sampled_from(["@", "here", "**", "_", "\\", "&#64;", "`", " ", "[", "](/x)", "# ", "!["])
+    )
+)
 def test_no_broadcast_survives_outside_of_code(pieces: list[str]) -> None:
     text = "".join(pieces).replace("`", "")
     assert not re.search(r"(?<!\w)@here\b", to_mrkdwn(text))

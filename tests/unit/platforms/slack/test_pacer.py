@@ -32,7 +32,7 @@ def test_no_minute_sees_more_than_the_rate(rate: Rate) -> None:
 def test_interim_calls_leave_room() -> None:
     clock = Clock()
     pacer = Pacer(clock)
-    while pacer.try_turn("chat.update"):
+    while pacer.try_acquire("chat.update"):
         pass
     bucket = Bucket(TIER_3, clock)
     free = 0
@@ -43,27 +43,27 @@ def test_interim_calls_leave_room() -> None:
 
 async def test_calls_that_matter_get_the_reserve_at_once() -> None:
     pacer = Pacer()
-    while pacer.try_turn("chat.update"):
+    while pacer.try_acquire("chat.update"):
         pass
     for _ in range(RESERVE):
-        await pacer.turn("chat.update")
+        await pacer.acquire("chat.update")
 
 
 def test_a_429_holds_the_method_and_halves_a_guessed_rate() -> None:
     clock = Clock()
-    guessed, known = Bucket(Rate(300, known=False), clock), Bucket(TIER_3, clock)
+    guessed, known = Bucket(Rate(300, is_documented=False), clock), Bucket(TIER_3, clock)
     for bucket in (guessed, known):
-        bucket.hold(30)
+        bucket.block(30)
         assert not bucket.try_take(0)
         assert bucket.take() >= 30
     assert guessed.per_minute == 150
     assert known.per_minute == 50
     for _ in range(10):
-        guessed.hold(1)
+        guessed.block(1)
     assert guessed.per_minute == 20
 
 
 def test_posts_are_paced_by_channel() -> None:
     pacer = Pacer(Clock())
-    assert [pacer.try_turn("chat.postMessage", "C1") for _ in range(3)] == [True, True, False]
-    assert pacer.try_turn("chat.postMessage", "C2")
+    assert [pacer.try_acquire("chat.postMessage", "C1") for _ in range(3)] == [True, True, False]
+    assert pacer.try_acquire("chat.postMessage", "C2")
