@@ -278,11 +278,11 @@ async def test_doctor_and_invite(model: dict[str, str], tmp_path: Path) -> None:
             parley(tmp_path, settings, "discord", "invite", ready=False) as invite,
         ):
             assert await asyncio.wait_for(doctor.process.wait(), WAIT_S) == 1
-            await doctor.says("ok   discord token: it is Parley's")
-            assert "switch it on" in await doctor.says("FAIL discord Message Content intent")
+            await doctor.says("ok   discord token: belongs to Parley")
+            assert "turn it on" in await doctor.says("FAIL discord Message Content intent")
             line = await doctor.says("FAIL discord #secret in Home")
             assert "Create Public Threads (to open a thread for the answer)" in line
-            await doctor.says("ok   discord server Home: 1 channels to talk in")
+            await doctor.says("ok   discord server Home: channels to answer in: 1")
             assert not any(discord.token in line for line in doctor.log)
             assert await asyncio.wait_for(invite.process.wait(), WAIT_S) == 0
             line = await invite.says("For a server:")

@@ -110,9 +110,7 @@ async def _server(
             f"missing {names} ({'; '.join(NEEDED[name] for name in missing)})",
             "grant them to the bot's role in the channel's settings, under Permissions",
         )
-    yield Finding(
-        f"discord server {guild['name']}", True, f"the bot can answer in {usable} channels"
-    )
+    yield Finding(f"discord server {guild['name']}", True, f"channels to answer in: {usable}")
 
 
 def _server_permissions(
