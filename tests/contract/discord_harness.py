@@ -121,6 +121,13 @@ class DiscordHarness(Harness):
     async def regenerate(self, message: Message) -> None:
         await self._server.press(self._user(message.by), self._posts(message)[-1], "Regenerate")
 
+    async def press_made_up(self, message: Message, turn_id: str) -> None:
+        post = self._posts(message)[-1]
+        for button in post.components[0]["components"]:
+            action, _, _ = button["custom_id"].rpartition(":")
+            button["custom_id"] = f"{action}:{turn_id}"[:100]
+        await self._server.press(self._user(message.by), post, "Regenerate")
+
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
     ) -> str:

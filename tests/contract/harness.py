@@ -206,6 +206,10 @@ class Harness(ABC):
         """Ask for another reply instead of the one that stands there."""
         self._undeclared(Ability.BUTTONS)
 
+    async def press_made_up(self, message: Message, turn_id: str) -> None:
+        """Press Regenerate below a reply as somebody who has changed the id in the button."""
+        self._undeclared(Ability.BUTTONS)
+
     @abstractmethod
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None

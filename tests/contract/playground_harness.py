@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import aiohttp
 from sqlalchemy import update
@@ -100,6 +101,11 @@ class PlaygroundHarness(Harness):
 
     async def regenerate(self, message: Message) -> None:
         await self._press(message, message.by, "regenerate")
+
+    async def press_made_up(self, message: Message, turn_id: str) -> None:
+        path = f"messages/{quote(turn_id)}/regenerate"
+        status, answer = await self._tabs[message.by].ask("POST", path, {})
+        assert status == 404, answer
 
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -132,6 +133,12 @@ class SlackHarness(Harness):
     async def regenerate(self, message: Message) -> None:
         post = self._bot_messages(message)[-1]
         self._people[message.by].click(message.place, post, "parley_regenerate")
+
+    async def press_made_up(self, message: Message, turn_id: str) -> None:
+        post = self._bot_messages(message)[-1]
+        user = self._people[message.by]
+        sent = user.click(message.place, post, "parley_regenerate", turn_id)
+        await asyncio.wait_for(sent.acked.wait(), 10)
 
     async def command(
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None

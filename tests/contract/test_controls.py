@@ -50,6 +50,16 @@ async def who_wants_another_reply_asks_again(chat: Harness) -> None:
 
 
 @needs(Ability.BUTTONS, otherwise=who_wants_another_reply_asks_again)
+async def test_a_made_up_id_in_a_button_reaches_nothing(chat: Harness) -> None:
+    question = await chat.ask("Tell me a joke.")
+    await chat.answer(question, "No.")
+    for made_up in ("999", "9" * 40, "١", "-1", "1 OR 1=1"):
+        await chat.press_made_up(question, made_up)
+    await chat.only_asked("Tell me a joke.")
+    assert chat.posts(question) == ["No."]
+
+
+@needs(Ability.BUTTONS, otherwise=who_wants_another_reply_asks_again)
 async def test_regenerate_replaces_the_reply(chat: Harness) -> None:
     question = await chat.ask("Tell me a joke.")
     await chat.answer(question, "No.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ METHODS = {
     Ability.MENTIONS: ("bot",),
     Ability.EDITS: ("edit", "written_before"),
     Ability.OTHER_PEOPLE: ("overheard",),
-    Ability.BUTTONS: ("regenerate",),
+    Ability.BUTTONS: ("regenerate", "press_made_up"),
     Ability.PRIVATE_QUESTIONS: ("ask_privately",),
     Ability.MESSAGE_MENUS: ("summarize",),
     Ability.HISTORY: ("discussion",),
@@ -71,6 +72,17 @@ def test_every_fallback_is_documented() -> None:
     documented = {cells[1].strip(): cells[3].strip() for cells in rows if len(cells) > 3}
     for ability in Ability:
         assert documented.get(str(ability)), f"no row for {ability!r}"
+
+
+def test_every_rule_has_the_home_and_the_scenarios_that_the_architecture_names() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    section = text.partition("## One home for every rule")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| `([\w.]+)` \| `(\w+\.py)` \|$", section, re.MULTILINE)
+    assert len(rows) >= 10
+    for home, scenarios in rows:
+        module, _, name = home.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), home
+        assert (Path(__file__).parent / scenarios).exists(), scenarios
 
 
 class Silent(Harness):

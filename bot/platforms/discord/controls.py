@@ -29,7 +29,7 @@ _ROWS: dict[Controls, tuple[Action, ...]] = {
 
 class ControlButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"parley:(?P<action>stop|regenerate|good|bad):(?P<turn>\d{1,18})",
+    template=r"parley:(?P<action>stop|regenerate|good|bad):(?P<turn>[0-9]{1,18})",
 ):
     """Stop, Regenerate, thumbs up or thumbs down, for one turn."""
 

@@ -13,11 +13,11 @@ import discord
 from bot.platforms.discord import texts
 from bot.platforms.shared.mentions import Mention, MentionedText, Target, read_mentions
 
-_USER = r"<@!?(?P<user>\d{1,20})>"
-_ROLE = r"<@&(?P<role>\d{1,20})>"
+_USER = r"<@!?(?P<user>[0-9]{1,20})>"
+_ROLE = r"<@&(?P<role>[0-9]{1,20})>"
 _MARKUP = re.compile(
-    rf"{_USER}|{_ROLE}|<#(?P<channel>\d{{1,20}})>|<a?:(?P<emoji>\w{{1,32}}):\d+>"
-    r"|</(?P<command>[^:>\n]{1,100}):\d+>|<t:(?P<time>-?\d{1,12})(?::\w)?>"
+    rf"{_USER}|{_ROLE}|<#(?P<channel>[0-9]{{1,20}})>|<a?:(?P<emoji>\w{{1,32}}):[0-9]+>"
+    r"|</(?P<command>[^:>\n]{1,100}):[0-9]+>|<t:(?P<time>-?[0-9]{1,12})(?::\w)?>"
 )
 _FOOT = re.compile(r"(?:\n?-# [^\n]*)+\Z")
 
