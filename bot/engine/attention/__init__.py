@@ -1,1 +1,1 @@
-"""The seam between the model runner and what computes attention."""
+"""The contract between the model runner and the backends, and the portable backend."""

@@ -138,7 +138,8 @@ def load_kernels() -> tuple[ModuleType | None, str]:
 
 def _require_int8(query: BackendQuery) -> None:
     if query.quantize not in (_INT8, "auto"):
-        raise BackendRejected(f"PARLEY_QUANTIZE={query.quantize}", is_expected=True)
+        is_expected = query.quantize == "none"
+        raise BackendRejected(f"PARLEY_QUANTIZE={query.quantize}", is_expected=is_expected)
     if not LeanGemma.supports_config(query.config):
         raise BackendRejected("the model isn't plain Gemma 3: biases, soft caps or no GELU")
 

@@ -1,1 +1,1 @@
-"""The model: loaded, run for one step, sampled."""
+"""Loads the model, runs it for one step, samples its logits."""

@@ -34,7 +34,7 @@ def test_a_faster_backend_that_does_not_run_is_named_with_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "load_kernels", lambda: (None, "numba is not installed"))
-    monkeypatch.setattr(int8_linear, "works", lambda: False)
+    monkeypatch.setattr(int8_linear, "kernels_are_exact", lambda: False)
     said = line(folder, quantize="int8")
     assert "slower than it could be: int16: numba is not installed; lean-int8: " in said
 

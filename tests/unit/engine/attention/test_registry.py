@@ -79,6 +79,10 @@ def test_settings_that_ask_for_something_slower_are_no_surprise() -> None:
     assert choice.rejections[0].reason == "PARLEY_QUANTIZE=none"
 
 
+def test_a_format_that_a_cpu_has_no_kernels_for_is_a_surprise() -> None:
+    assert set(reasons(choose(quantize="int4"))) == {"int16", "lean-int8"}
+
+
 @pytest.mark.skipif(not backends.load_kernels()[0], reason="this machine can't run the kernels")
 class TestOwnKernels:
     def test_fused_layers_are_the_best_of_a_cpu(self) -> None:
@@ -110,14 +114,14 @@ class TestOwnKernels:
 def test_kernels_that_can_not_run_are_named_with_the_reason(
     no_numba: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8_linear, "works", lambda: True)
+    monkeypatch.setattr(int8_linear, "kernels_are_exact", lambda: True)
     choice = choose(quantize="int8")
     assert (choice.name, choice.weights) == ("lean-int8", "int8")
     assert reasons(choice) == {
         "int16": "numba is not installed",
         "Parley's 8-bit linear layers": "numba is not installed",
     }
-    monkeypatch.setattr(int8_linear, "works", lambda: False)
+    monkeypatch.setattr(int8_linear, "kernels_are_exact", lambda: False)
     choice = choose(quantize="auto")
     assert (choice.name, choice.weights) == ("sdpa", "float32")
     assert "exact" in reasons(choice)["lean-int8"]
@@ -126,7 +130,7 @@ def test_kernels_that_can_not_run_are_named_with_the_reason(
 def test_inexact_kernels_do_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     fused_model = pytest.importorskip("bot.engine.cpu.fused_model", exc_type=Exception)
-    monkeypatch.setattr(fused_model, "works", lambda: False)
+    monkeypatch.setattr(fused_model, "kernels_are_exact", lambda: False)
     kernels, reason = backends.load_kernels.__wrapped__()
     assert kernels is None
     assert "not exact" in reason
@@ -139,9 +143,9 @@ def test_a_model_that_is_not_plain_gemma_3_keeps_its_modules() -> None:
 
 
 def test_bfloat16_on_a_cpu_is_packed_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bf16_packing, "works", lambda: True)
+    monkeypatch.setattr(bf16_packing, "can_pack", lambda: True)
     assert choose(torch.bfloat16).name == "packed-bf16"
-    monkeypatch.setattr(bf16_packing, "works", lambda: False)
+    monkeypatch.setattr(bf16_packing, "can_pack", lambda: False)
     choice = choose(torch.bfloat16)
     assert (choice.name, list(reasons(choice))) == ("sdpa", ["packed-bf16"])
 

@@ -108,7 +108,7 @@ def test_a_slower_backend_than_expected_is_a_warning_and_in_the_info(
     blind: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(backends, "load_kernels", lambda: (None, "numba is not installed"))
-    monkeypatch.setattr(int8_linear, "works", lambda: False)
+    monkeypatch.setattr(int8_linear, "kernels_are_exact", lambda: False)
     with caplog.at_level(logging.WARNING, "bot.engine"):
         loaded = load_model(config(blind, quantize="int8"))
     info = loaded.engine_info(512)
