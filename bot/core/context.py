@@ -118,13 +118,13 @@ def _file_texts(turns: Sequence[Turn], count_tokens: CountTokens, budget: int) -
     def count(text: str) -> int:
         return count_tokens([Message("user", (Text(text),))])
 
-    shown: dict[int, str] = {}
+    excerpts: dict[int, str] = {}
     for turn in turns:
         texts = [a for m in turn.messages for a in m.attachments if a.text is not None]
         for attachment in texts:
             share = int(budget * _FILES_SHARE) // len(texts)
-            shown[attachment.id] = excerpt_within(attachment.text or "", share, count)
-    return shown
+            excerpts[attachment.id] = excerpt_within(attachment.text or "", share, count)
+    return excerpts
 
 
 class _Renderer:
@@ -141,22 +141,24 @@ class _Renderer:
         messages: list[Message] = []
         if persona.strip():
             messages.append(Message("system", (Text(persona),)))
-        asked: list[UserMessage] = []
+        unanswered: list[UserMessage] = []
         for past in transcript:
-            asked += past.messages
+            unanswered += past.messages
             # Without a reply its question joins the next one: roles must alternate. A reply
             # without a question is what the bot had posted by itself, before this thread.
             if past.reply_text.strip():
-                messages.append(self._user(asked))
+                messages.append(self._user(unanswered))
                 reply = Text(past.reply_text, past.reply_token_ids)
                 messages.append(Message("assistant", (reply,)))
-                asked = []
-        messages.append(self._user([*asked, *turn.messages]))
+                unanswered = []
+        messages.append(self._user([*unanswered, *turn.messages]))
         return messages
 
     def _user(self, sent: Sequence[UserMessage]) -> Message:
-        shown = [a for message in sent for a in message.attachments if a.id in self._pictures]
-        numbers = {a.id: number for number, a in enumerate(shown, 1)} if len(shown) > 1 else {}
+        pictures = [a for message in sent for a in message.attachments if a.id in self._pictures]
+        numbers = (
+            {a.id: number for number, a in enumerate(pictures, 1)} if len(pictures) > 1 else {}
+        )
         parts: list[Part] = []
         for message in sent:
             for part in self._message(message, numbers):

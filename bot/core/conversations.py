@@ -56,9 +56,9 @@ class Acceptance:
 
     def note(self, message_id: str, notes: Iterable[str]) -> None:
         """Say this at the foot of the reply to that message."""
-        known = self._conversation.notes
+        notes_by_message = self._conversation.notes
         if added := tuple(notes):
-            known[message_id] = known.get(message_id, ()) + added
+            notes_by_message[message_id] = notes_by_message.get(message_id, ()) + added
 
     def load(self, load: Coroutine[Any, Any, None]) -> None:
         """Run what the next turn has to wait for: it is not taken before this has ended."""

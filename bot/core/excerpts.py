@@ -28,12 +28,12 @@ def excerpt_within(text: str, max_tokens: int, count: Callable[[str], int]) -> s
     """The longest excerpt, or nearly, that `count` says has at most `max_tokens`."""
     if len(text.encode()) <= max_tokens:  # every token stands for a byte at least
         return text
-    chars, shown = len(text), text
+    chars, shortened = len(text), text
     # A token seldom stands for more than 8 characters: no need to count what can't fit.
     if chars > 8 * max_tokens:
         chars = 8 * max_tokens
-        shown = excerpt(text, chars)
-    while chars > 0 and (tokens := count(shown)) > max_tokens:
+        shortened = excerpt(text, chars)
+    while chars > 0 and (tokens := count(shortened)) > max_tokens:
         chars = min(int(chars * max_tokens / tokens * 0.95), chars - 1)
-        shown = excerpt(text, chars)
-    return shown
+        shortened = excerpt(text, chars)
+    return shortened

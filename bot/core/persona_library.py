@@ -28,12 +28,12 @@ async def find(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona
     Raises:
         PersonaError: there is none; the text lists those there are.
     """
-    known = await personas_of(store, key)
-    wanted = _plain(name)
-    for persona in known:
-        if _plain(persona.name) == wanted:
+    library = await personas_of(store, key)
+    plain_name = _plain(name)
+    for persona in library:
+        if _plain(persona.name) == plain_name:
             return persona
-    names = ", ".join(persona.name for persona in known)
+    names = ", ".join(persona.name for persona in library)
     raise PersonaError(f"There is no persona {name[:MAX_NAME]!r}. There are: {names}.")
 
 
@@ -96,10 +96,10 @@ async def remove(store: PersonaStore, key: ThreadKey, name: str, by: Author) -> 
 
 
 async def _own(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona:
-    found = await find(store, key, name)
-    if found.built_in:
-        raise PersonaError(f"{found.name!r} is built in and stays as it is.")
-    return found
+    persona = await find(store, key, name)
+    if persona.built_in:
+        raise PersonaError(f"{persona.name!r} is built in and stays as it is.")
+    return persona
 
 
 def check(persona: LibraryPersona) -> LibraryPersona:

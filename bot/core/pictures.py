@@ -40,11 +40,11 @@ async def load_pictures(
     The newest turn's come first, then those that it names ("what was in chart.png?"), then the
     newest of the others; within a turn those sent first. The rest are named only.
     """
-    shown: dict[int, Image] = {}
+    images: dict[int, Image] = {}
     by_digest: dict[str, Image] = {}
     left, tokens = limits.total_bytes, limits.tokens
     for attachment in _wanted_first(turns):
-        if len(shown) >= limits.count:
+        if len(images) >= limits.count:
             break
         digest = attachment.digest
         if digest is None:
@@ -63,8 +63,8 @@ async def load_pictures(
             if tokens < 0:
                 break
         left -= len(image.data)
-        shown[attachment.id] = image
-    return shown
+        images[attachment.id] = image
+    return images
 
 
 def _wanted_first(turns: Sequence[Turn]) -> list[StoredAttachment]:
@@ -72,9 +72,9 @@ def _wanted_first(turns: Sequence[Turn]) -> list[StoredAttachment]:
         return []
     newest, *older = (_attachments(turn) for turn in reversed(turns))
     past = [attachment for turn in older for attachment in turn]
-    asked = " ".join(message.text for message in turns[-1].messages).casefold()
+    question = " ".join(message.text for message in turns[-1].messages).casefold()
     # Of two with one name the newer is meant.
-    named = {a.name.casefold(): a for a in reversed(past) if _is_named(a.name, asked)}.values()
+    named = {a.name.casefold(): a for a in reversed(past) if _is_named(a.name, question)}.values()
     ids = {attachment.id for attachment in named}
     return [*newest, *named, *(a for a in past if a.id not in ids)]
 
@@ -83,9 +83,9 @@ def _attachments(turn: Turn) -> list[StoredAttachment]:
     return [attachment for message in turn.messages for attachment in message.attachments]
 
 
-def _is_named(name: str, asked: str) -> bool:
+def _is_named(name: str, question: str) -> bool:
     """Whether a file's name stands in a question, with its extension or, if it is no everyday
     word's length, without."""
     name = name.casefold()
     stem = name.rpartition(".")[0]
-    return (len(name) > 2 and name in asked) or (len(stem) > 4 and stem in asked)
+    return (len(name) > 2 and name in question) or (len(stem) > 4 and stem in question)

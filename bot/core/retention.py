@@ -42,8 +42,8 @@ class Retention:
         for key in await self._store.conversations_before(now - timedelta(days=shortest)):
             place = await scoped_settings.resolve(self._scoped, key, self._settings)
             if place.retention_days:
-                before = now - timedelta(days=place.retention_days)
-                deleted += await self._store.delete_turns(key, before)
+                cutoff = now - timedelta(days=place.retention_days)
+                deleted += await self._store.delete_turns(key, cutoff)
         if deleted:
             logger.info("%d turns were older than they may be and are deleted", deleted)
         return deleted

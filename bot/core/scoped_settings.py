@@ -53,7 +53,7 @@ async def resolve(
 
 def merge(
     scopes: tuple[ThreadKey, ...],
-    found: Mapping[ThreadKey, ChannelSettings],
+    by_scope: Mapping[ThreadKey, ChannelSettings],
     operator: ServiceSettings,
 ) -> ResolvedSettings:
     """The same from what is set on the scopes, narrowest first."""
@@ -61,7 +61,7 @@ def merge(
     sources: dict[str, ThreadKey] = {}
     for scope in reversed(scopes):
         for name in NAMES:
-            value = getattr(found.get(scope), name, None)
+            value = getattr(by_scope.get(scope), name, None)
             if value is not None:
                 values[name] = value
                 sources[name] = scope

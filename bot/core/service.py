@@ -194,9 +194,9 @@ class Service:
         return True
 
     async def _deleted(self, event: MessageDeleted) -> None:
-        before = await self._store.delete_message(event.key, event.id)
-        if before is not None:
-            await self._conversations.deleted(before)
+        turn = await self._store.delete_message(event.key, event.id)
+        if turn is not None:
+            await self._conversations.deleted(turn)
 
     async def _control(self, event: ControlPressed) -> CommandReply:
         if self._draining:

@@ -50,8 +50,8 @@ def files_cut(names: tuple[str, ...]) -> str | None:
     """Texts of the question that are too long for the prompt."""
     if not names:
         return None
-    shown = some([file_name(name) for name in names])
-    return f"{shown}: longer than I can read at once, so I read the start and the end"
+    some_names = some([file_name(name) for name in names])
+    return f"{some_names}: longer than I can read at once, so I read the start and the end"
 
 
 def unseen_pictures(turn: Turn, shown: Container[int], sees_images: bool) -> str | None:
@@ -72,13 +72,13 @@ def unseen_pictures(turn: Turn, shown: Container[int], sees_images: bool) -> str
 
 def collect(*notes: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """All of these in one tuple."""
-    found: list[str] = []
+    lines: list[str] = []
     for note in notes:
         if isinstance(note, tuple):
-            found += note
+            lines += note
         elif note:
-            found.append(note)
-    return tuple(found)
+            lines.append(note)
+    return tuple(lines)
 
 
 def busy(waiting: int) -> str:

@@ -68,8 +68,8 @@ async def person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
 
 async def _lock_all(session: AsyncSession, scope: ThreadKey) -> list[int]:
     """The conversations below a scope, locked in one order for all."""
-    found = await session.scalars(rows.conversation_ids_below(scope).order_by(ConversationRow.id))
-    conversations: list[int] = list(found)
+    ids = await session.scalars(rows.conversation_ids_below(scope).order_by(ConversationRow.id))
+    conversations: list[int] = list(ids)
     for conversation in conversations:
         await rows.lock_conversation(session, conversation)
     return conversations
@@ -77,7 +77,7 @@ async def _lock_all(session: AsyncSession, scope: ThreadKey) -> list[int]:
 
 async def conversations_before(session: AsyncSession, before: datetime) -> list[ThreadKey]:
     """The conversations that have finished turns of before then."""
-    found = await session.execute(
+    places = await session.execute(
         select(
             WorkspaceRow.platform,
             WorkspaceRow.external_id,
@@ -95,7 +95,7 @@ async def conversations_before(session: AsyncSession, before: datetime) -> list[
         )
         .order_by(ConversationRow.id)
     )
-    return [ThreadKey(*place) for place in found]
+    return [ThreadKey(*place) for place in places]
 
 
 async def turns_before(session: AsyncSession, key: ThreadKey, before: datetime) -> int:
@@ -114,8 +114,8 @@ async def turns_before(session: AsyncSession, key: ThreadKey, before: datetime) 
 
 async def claims(session: AsyncSession, before: datetime) -> int:
     """Delete claims of before then; how many."""
-    gone = await session.scalars(
+    deleted = await session.scalars(
         delete(ClaimRow).where(ClaimRow.at < before).returning(ClaimRow.message_id),
         execution_options=_NO_SYNC,
     )
-    return len(gone.all())
+    return len(deleted.all())

@@ -52,7 +52,7 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
     await rows.lock_conversation(session, place.conversation)
     if await _find(session, key, platform_id) is None:  # somebody else deleted it meanwhile
         return None
-    before = await turns.find(session, place.turn)
+    turn = await turns.find(session, place.turn)
     digests = await digests_of(session, MessageRow.id == place.message)
     await session.execute(
         delete(MessageRow).where(MessageRow.id == place.message), execution_options=_NO_SYNC
@@ -64,7 +64,7 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
         execution_options=_NO_SYNC,
     )
     await pictures.drop_unused(session, digests)
-    return before
+    return turn
 
 
 async def reset(session: AsyncSession, key: ThreadKey, at: datetime) -> int:
@@ -97,7 +97,7 @@ async def delete_turns(session: AsyncSession, which: ColumnElement[bool]) -> int
 
 async def _find(session: AsyncSession, key: ThreadKey, platform_id: str) -> _Place | None:
     """Where a message is, in any thread of the key's channel."""
-    found = (
+    row = (
         await session.execute(
             select(MessageRow.id, TurnRow.id, TurnRow.conversation_id)
             .join(TurnRow, MessageRow.turn_id == TurnRow.id)
@@ -112,15 +112,15 @@ async def _find(session: AsyncSession, key: ThreadKey, platform_id: str) -> _Pla
             )
         )
     ).first()
-    return _Place(*found) if found is not None else None
+    return _Place(*row) if row is not None else None
 
 
 async def digests_of(session: AsyncSession, which: ColumnElement[bool]) -> set[str]:
     """The pictures of some messages or turns."""
-    found = await session.scalars(
+    digests = await session.scalars(
         select(AttachmentRow.digest)
         .join(MessageRow, AttachmentRow.message_id == MessageRow.id)
         .join(TurnRow, MessageRow.turn_id == TurnRow.id)
         .where(which, AttachmentRow.digest.is_not(None))
     )
-    return {digest for digest in found if digest is not None}
+    return {digest for digest in digests if digest is not None}

@@ -21,15 +21,15 @@ async def latest(
     if not scopes:
         return {}
     newest = select(func.max(PersonaVersionRow.id)).group_by(PersonaVersionRow.persona_id)
-    found = await _load(session, _at(scopes), newest_of=newest)
-    return {version.scope: version for version in found}
+    versions = await _load(session, _at(scopes), newest_of=newest)
+    return {version.scope: version for version in versions}
 
 
 async def in_workspace(session: AsyncSession, workspace: ThreadKey) -> list[PersonaVersion]:
     """The latest version on each scope of a workspace that has a persona now."""
     newest = select(func.max(PersonaVersionRow.id)).group_by(PersonaVersionRow.persona_id)
-    found = await _load(session, and_(*rows.in_workspace(workspace)), newest_of=newest)
-    return sorted((each for each in found if each.text is not None), key=lambda each: each.scope)
+    versions = await _load(session, and_(*rows.in_workspace(workspace)), newest_of=newest)
+    return sorted((each for each in versions if each.text is not None), key=lambda each: each.scope)
 
 
 async def history(session: AsyncSession, scope: ThreadKey) -> list[PersonaVersion]:
@@ -99,8 +99,8 @@ async def _load(
     )
     if newest_of is not None:
         statement = statement.where(PersonaVersionRow.id.in_(newest_of))
-    found = await session.execute(statement)
-    return [_version(row, ThreadKey(*place)) for row, *place in found]
+    results = await session.execute(statement)
+    return [_version(row, ThreadKey(*place)) for row, *place in results]
 
 
 def _version(row: PersonaVersionRow, scope: ThreadKey) -> PersonaVersion:

@@ -21,12 +21,12 @@ async def attach(
 ) -> None:
     """Give an attachment its picture or text, or its problem. One that was deleted meanwhile
     stays so."""
-    before = (
+    attachment = (
         await session.execute(
             select(AttachmentRow.digest).where(AttachmentRow.id == attachment_id).with_for_update()
         )
     ).first()
-    if before is None:
+    if attachment is None:
         return
     digest = None
     if isinstance(content, NormalisedImage):
@@ -43,8 +43,8 @@ async def attach(
         ),
         execution_options={"synchronize_session": False},
     )
-    if before.digest is not None and before.digest != digest:
-        await drop_unused(session, {before.digest})
+    if attachment.digest is not None and attachment.digest != digest:
+        await drop_unused(session, {attachment.digest})
 
 
 async def _store(session: AsyncSession, image: NormalisedImage) -> None:
@@ -67,10 +67,10 @@ async def _store(session: AsyncSession, image: NormalisedImage) -> None:
 
 async def load(session: AsyncSession, digest: str) -> bytes | None:
     """A picture's bytes."""
-    found: bytes | None = await session.scalar(
+    data: bytes | None = await session.scalar(
         select(ImageRow.data).where(ImageRow.digest == digest)
     )
-    return found
+    return data
 
 
 async def drop_unused(session: AsyncSession, digests: Collection[str]) -> None:

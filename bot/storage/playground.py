@@ -238,9 +238,9 @@ class PlaygroundStore:
         Returns the ids that are gone: with the last reply an empty root goes as well.
         """
         async with self._database.write() as session:
-            gone = await _remove(session, post_id)
+            removed = await _remove(session, post_id)
         await self._database.scrub()
-        return gone
+        return removed
 
     # --- pictures
 
@@ -300,14 +300,14 @@ class PlaygroundStore:
     async def prune_uploads(self, before: datetime) -> int:
         """Delete what was uploaded before then and never sent; how many."""
         async with self._database.write() as session:
-            gone = await session.scalars(
+            deleted = await session.scalars(
                 delete(PlaygroundUploadRow)
                 .where(
                     PlaygroundUploadRow.post_id.is_(None), PlaygroundUploadRow.created_at < before
                 )
                 .returning(PlaygroundUploadRow.id)
             )
-            return len(gone.all())
+            return len(deleted.all())
 
 
 async def _load(session: AsyncSession, post_id: int) -> Post | None:
@@ -330,22 +330,22 @@ async def _remove(session: AsyncSession, post_id: int) -> list[int]:
             delete(PlaygroundUploadRow).where(PlaygroundUploadRow.post_id == post_id)
         )
         return []
-    gone, root = [post_id], row.thread_id
+    removed, root = [post_id], row.thread_id
     await session.delete(row)
     await session.flush()
     if root is not None and not await _has_replies(session, root):
         shell = await session.get(PlaygroundPostRow, root)
         if shell is not None and shell.removed:
             await session.delete(shell)
-            gone.append(root)
-    return gone
+            removed.append(root)
+    return removed
 
 
 async def _has_replies(session: AsyncSession, root: int) -> bool:
-    found = await session.scalar(
+    reply_id = await session.scalar(
         select(PlaygroundPostRow.id).where(PlaygroundPostRow.thread_id == root).limit(1)
     )
-    return found is not None
+    return reply_id is not None
 
 
 def _set_reply(row: PlaygroundPostRow, reply: Reply) -> None:

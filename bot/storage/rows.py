@@ -28,11 +28,11 @@ def upsert(session: AsyncSession, model: type[Base], **values: Any) -> Any:
 async def find_or_add(session: AsyncSession, model: Any, **values: Any) -> int:
     """The id of the row with these unique values, made now if need be, whoever else makes it."""
     query = select(model.id).filter_by(**values)
-    found: int | None = await session.scalar(query)
-    if found is None:
+    row_id: int | None = await session.scalar(query)
+    if row_id is None:
         await session.execute(upsert(session, model, **values).on_conflict_do_nothing())
-        found = (await session.scalars(query)).one()
-    return found
+        row_id = (await session.scalars(query)).one()
+    return row_id
 
 
 async def workspace_id(session: AsyncSession, key: ThreadKey) -> int:
@@ -55,7 +55,7 @@ async def conversation_id(session: AsyncSession, key: ThreadKey) -> int:
 
 async def find_conversation(session: AsyncSession, key: ThreadKey) -> int | None:
     """The id of the conversation at `key`, None if there is none."""
-    found: int | None = await session.scalar(
+    row_id: int | None = await session.scalar(
         select(ConversationRow.id)
         .join(ConversationRow.channel)
         .join(ChannelRow.workspace)
@@ -66,7 +66,7 @@ async def find_conversation(session: AsyncSession, key: ThreadKey) -> int | None
             ConversationRow.thread == key.thread,
         )
     )
-    return found
+    return row_id
 
 
 async def lock_conversation(session: AsyncSession, conversation: int) -> None:
@@ -119,5 +119,5 @@ def sampling_out(sampling: SamplingOverrides) -> dict[str, int | float]:
 
 def sampling_in(stored: Mapping[str, int | float]) -> SamplingOverrides:
     """The settings again; what this version does not know is left out."""
-    known: dict[str, Any] = {name: stored[name] for name in stored if name in _SAMPLING_FIELDS}
-    return SamplingOverrides(**known)
+    values: dict[str, Any] = {name: stored[name] for name in stored if name in _SAMPLING_FIELDS}
+    return SamplingOverrides(**values)

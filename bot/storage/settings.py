@@ -63,17 +63,17 @@ async def put(session: AsyncSession, scope: ThreadKey, settings: ChannelSettings
 
 async def shortest_retention(session: AsyncSession) -> int | None:
     """The smallest retention that is set anywhere, in days, 0 aside."""
-    found: int | None = await session.scalar(
+    days: int | None = await session.scalar(
         select(ChannelSettingsRow.retention_days)
         .where(ChannelSettingsRow.retention_days > 0)
         .order_by(ChannelSettingsRow.retention_days)
         .limit(1)
     )
-    return found
+    return days
 
 
 async def _load(session: AsyncSession, condition: Any) -> dict[ThreadKey, ChannelSettings]:
-    found = await session.execute(
+    results = await session.execute(
         select(ChannelSettingsRow, WorkspaceRow.platform, WorkspaceRow.external_id)
         .join(WorkspaceRow, ChannelSettingsRow.workspace_id == WorkspaceRow.id)
         .where(condition)
@@ -87,5 +87,5 @@ async def _load(session: AsyncSession, condition: Any) -> dict[ThreadKey, Channe
             retention_days=row.retention_days,
             max_images=row.max_images,
         )
-        for row, platform, workspace in found
+        for row, platform, workspace in results
     }

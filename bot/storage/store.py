@@ -168,10 +168,10 @@ class SqlStore:
     async def delete_message(self, key: ThreadKey, platform_id: str) -> Turn | None:
         """Really delete a stored message; the turn as it was before, or None."""
         async with self._database.write() as session:
-            before = await messages.remove(session, key, platform_id)
-        if before is not None:
+            turn = await messages.remove(session, key, platform_id)
+        if turn is not None:
             await self._database.scrub()
-        return before
+        return turn
 
     async def reset(self, key: ThreadKey, at: datetime) -> int:
         """Really delete a conversation's turns, messages and pictures; how many turns."""

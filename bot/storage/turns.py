@@ -160,8 +160,8 @@ async def release(session: AsyncSession, turn_id: int) -> None:
 
 async def find(session: AsyncSession, turn_id: int) -> Turn | None:
     """One turn, or None."""
-    found = await _load(session, TurnRow.id == turn_id)
-    return found[0] if found else None
+    turns = await _load(session, TurnRow.id == turn_id)
+    return turns[0] if turns else None
 
 
 async def transcript(session: AsyncSession, key: ThreadKey, before_turn: int | None) -> list[Turn]:
@@ -189,7 +189,7 @@ async def conversation_of(
     session: AsyncSession, channel: ThreadKey, posted: str
 ) -> ThreadKey | None:
     """The conversation in a channel, or below it, whose reply stands in the message `posted`."""
-    found = await session.scalar(
+    thread = await session.scalar(
         select(ConversationRow.thread)
         .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)
         .join(ConversationRow.channel)
@@ -202,11 +202,11 @@ async def conversation_of(
         .order_by(TurnRow.id.desc())
         .limit(1)
     )
-    return None if found is None else channel.in_thread(found)
+    return None if thread is None else channel.in_thread(thread)
 
 
 async def _load(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[Turn]:
-    found: Sequence[TurnRow] = (
+    turn_rows: Sequence[TurnRow] = (
         await session.scalars(
             select(TurnRow)
             .where(*conditions)
@@ -220,7 +220,7 @@ async def _load(session: AsyncSession, *conditions: ColumnElement[bool]) -> list
             .execution_options(populate_existing=True)
         )
     ).all()
-    return [_turn(row) for row in found]
+    return [_turn(row) for row in turn_rows]
 
 
 def _turn(row: TurnRow) -> Turn:

@@ -64,13 +64,13 @@ async def summary(
     session: AsyncSession, workspace: ThreadKey, days: int, user_id: str | None
 ) -> UsageSummary:
     """What the replies of the last days took, everybody's or one person's."""
-    mine = [
+    conditions = [
         UsageRow.platform == workspace.platform,
         UsageRow.workspace == workspace.workspace,
         UsageRow.at >= utcnow() - timedelta(days=days),
     ]
     if user_id is not None:
-        mine.append(UsageRow.user_id == user_id)
+        conditions.append(UsageRow.user_id == user_id)
     total = (
         await session.execute(
             select(
@@ -78,12 +78,12 @@ async def summary(
                 func.coalesce(func.sum(UsageRow.prompt_tokens), 0),
                 func.coalesce(func.sum(UsageRow.cached_tokens), 0),
                 func.coalesce(func.sum(UsageRow.generated_tokens), 0),
-            ).where(*mine)
+            ).where(*conditions)
         )
     ).one()
     by_user = await session.execute(
         select(UsageRow.user_id, func.count(), func.sum(_TOKENS))
-        .where(*mine)
+        .where(*conditions)
         .group_by(UsageRow.user_id)
         .order_by(func.sum(_TOKENS).desc(), UsageRow.user_id)
     )
@@ -133,10 +133,10 @@ async def _names(session: AsyncSession, workspace: ThreadKey, users: list[str]) 
         .where(*rows.in_workspace(workspace), MessageRow.author_id.in_(some))
         .group_by(MessageRow.author_id)
     )
-    found = await session.execute(
+    rows_by_author = await session.execute(
         select(MessageRow.author_id, MessageRow.author_name).where(MessageRow.id.in_(latest))
     )
-    return {row.author_id: row.author_name for row in found}
+    return {row.author_id: row.author_name for row in rows_by_author}
 
 
 async def disown(session: AsyncSession, scope: ThreadKey, user_id: str) -> None:

@@ -125,22 +125,22 @@ class CommandActions:
         )
 
     async def _show_settings(self, event: CommandInvoked) -> CommandReply:
-        found = await scoped_settings.resolve(self._store, event.key, self._settings)
-        return CommandReply(texts.settings_here(found))
+        resolved = await scoped_settings.resolve(self._store, event.key, self._settings)
+        return CommandReply(texts.settings_here(resolved))
 
     async def _set_settings(self, event: CommandInvoked) -> CommandReply:
         scope, where = texts.scope_of(event)
         require_settings(event.author, scope, is_dm=event.is_dm)
-        before = (await self._store.channel_settings([scope])).get(scope, ChannelSettings())
-        after = scoped_settings.parse(event.args, before)
+        old = (await self._store.channel_settings([scope])).get(scope, ChannelSettings())
+        new = scoped_settings.parse(event.args, old)
         change = Change(
             event.author,
             event.name,
-            scoped_settings.described(before),
-            scoped_settings.described(after),
+            scoped_settings.described(old),
+            scoped_settings.described(new),
         )
-        await self._store.set_channel_settings(scope, after, change)
-        return CommandReply(f"Set for {where}: {scoped_settings.described(after)}.", private=False)
+        await self._store.set_channel_settings(scope, new, change)
+        return CommandReply(f"Set for {where}: {scoped_settings.described(new)}.", private=False)
 
     async def _usage(self, event: CommandInvoked) -> CommandReply:
         raw = event.args.get("days", "").strip() or str(USAGE_DAYS)

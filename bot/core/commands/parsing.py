@@ -111,17 +111,17 @@ def complete(prefix: str) -> list[Completion]:
 
 def help_text(name: str = "") -> str:
     """Help on one command, or on all of them."""
-    wanted = " ".join(name.lstrip("/!").split()).lower()
-    if not wanted:
+    topic = " ".join(name.lstrip("/!").split()).lower()
+    if not topic:
         lines = [f"`{command.usage}` {command.help}." for command in COMMANDS.values()]
         lines.append("`/help persona set` and the like tell more.")
         return "\n".join(lines)
-    found = [
+    commands = [
         command
         for command in COMMANDS.values()
-        if command.name == wanted or command.name.startswith(f"{wanted} ")
+        if command.name == topic or command.name.startswith(f"{topic} ")
     ]
-    return "\n\n".join(map(describe, found)) if found else _unknown(wanted).text
+    return "\n\n".join(map(describe, commands)) if commands else _unknown(topic).text
 
 
 def _split_name(line: str) -> tuple[Command | None, str]:
@@ -140,8 +140,8 @@ def _unknown(line: str) -> CommandError:
     words = line.lower().split()[:2]
     root = words[0].lstrip("/!") if words else ""
     if root in ROOTS:
-        known = [name.split()[1] for name in COMMANDS if name.startswith(f"{root} ")]
-        return CommandError(f"/{root} is followed by one of: {', '.join(known)}.")
+        subcommands = [name.split()[1] for name in COMMANDS if name.startswith(f"{root} ")]
+        return CommandError(f"/{root} is followed by one of: {', '.join(subcommands)}.")
     typed = " ".join(words)[:40]
     close = difflib.get_close_matches(typed, COMMANDS, 1, 0.6) or difflib.get_close_matches(
         root[:40], COMMANDS, 1, 0.6
@@ -183,16 +183,16 @@ def _setting(command: Command, rest: str) -> re.Match[str] | None:
     if match is None:
         return None
     name = match[1].lower().replace("-", "_")
-    known = any(p.name == name and p.kind is Kind.SETTING for p in command.parameters)
-    return match if known else None
+    is_setting = any(p.name == name and p.kind is Kind.SETTING for p in command.parameters)
+    return match if is_setting else None
 
 
 def _unknown_option(command: Command, flag: str) -> CommandError:
-    known = [known for parameter in command.parameters for known in parameter.flags]
-    if not known:
+    flags = [each for parameter in command.parameters for each in parameter.flags]
+    if not flags:
         return CommandError(f"/{command.name} takes no options.")
-    close = difflib.get_close_matches(flag, known, 1, 0.5)
-    hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+    close = difflib.get_close_matches(flag, flags, 1, 0.5)
+    hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(flags)}."
     return CommandError(f"/{command.name} has no option {flag[:40]}. {hint}")
 
 

@@ -90,8 +90,8 @@ class PersonaActions:
 
     async def show(self, event: CommandInvoked) -> CommandReply:
         """Say which persona counts here and why."""
-        found = await personas.resolve(self._store, event.key, self._default)
-        return CommandReply(texts.persona_here(found, event.key))
+        resolved = await personas.resolve(self._store, event.key, self._default)
+        return CommandReply(texts.persona_here(resolved, event.key))
 
     async def history(self, event: CommandInvoked) -> CommandReply:
         """List a scope's versions."""

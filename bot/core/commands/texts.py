@@ -60,14 +60,16 @@ def origin(source: PersonaVersion | None) -> str:
     return f"the persona of {scope_words(source.scope)}{named}"
 
 
-def persona_here(found: ResolvedPersona, key: ThreadKey) -> str:
+def persona_here(resolved: ResolvedPersona, key: ThreadKey) -> str:
     """The persona that counts at `key`, where it comes from, who set it."""
-    lines = [quote(found.text), f"This is {origin(found.source)}."]
-    if found.source is not None:
-        if found.source.scope != key:
-            lines.append(f"It counts here because {_inheritance(key, found.source)}.")
-        lines.append(f"Set by {_person(found.source.set_by_name)} on {moment(found.source.at)}.")
-    if sampling := personas.describe_sampling(found.sampling):
+    lines = [quote(resolved.text), f"This is {origin(resolved.source)}."]
+    if resolved.source is not None:
+        if resolved.source.scope != key:
+            lines.append(f"It counts here because {_inheritance(key, resolved.source)}.")
+        lines.append(
+            f"Set by {_person(resolved.source.set_by_name)} on {moment(resolved.source.at)}."
+        )
+    if sampling := personas.describe_sampling(resolved.sampling):
         lines.append(f"Sampling: {sampling}.")
     return "\n".join(lines)
 
@@ -99,13 +101,13 @@ def persona_list(known: Sequence[LibraryPersona]) -> str:
     return "\n".join([*lines, "Take one with `/persona use <name>`."])
 
 
-def settings_here(found: scoped_settings.ResolvedSettings) -> str:
+def settings_here(resolved: scoped_settings.ResolvedSettings) -> str:
     """The settings that count at a place and where each comes from."""
     lines = []
     for name in scoped_settings.NAMES:
-        source = found.sources.get(name)
+        source = resolved.sources.get(name)
         whose = f"set for {scope_words(source)}" if source else "the operator's"
-        lines.append(f"- {name}: {scoped_settings.shown(name, getattr(found, name))} ({whose})")
+        lines.append(f"- {name}: {scoped_settings.shown(name, getattr(resolved, name))} ({whose})")
     return "\n".join([*lines, "Change one with `/settings set mode=always` and the like."])
 
 
