@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Triton kernels run in its interpreter, on the CPU. Read where a kernel is defined: before any is.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture
