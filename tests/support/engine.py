@@ -77,16 +77,25 @@ def build_lean_layers(text_model: Any, head: Any) -> tuple[LeanGemma, ComputeLog
 
 
 def backend_choice(config: Any, kernel: str, size: int, *, lean: bool = False) -> BackendChoice:
-    """What to run a float32 model on: `kernel` "portable", "toy", "varlen" (emulated), "graphs"."""
+    """What to run a float32 model on.
+
+    `kernel`: "portable", "toy", "varlen" (emulated) or "triton" (interpreted); with recorded steps
+    too: "graphs", "triton-graphs".
+    """
     cpu = torch.device("cpu")
-    if kernel == "toy":
+    if kernel.startswith("triton"):
+        from bot.engine.cuda import triton_backend  # Triton isn't there on every platform
+
+        backend = triton_backend.TritonBackend(config, cpu, torch.float32, size)
+        choice = BackendChoice(backend, triton_backend.build_layers, torch.float32, "float32")
+    elif kernel == "toy":
         with toy_backend.registered():
             choice = choose_backend(config, cpu, torch.float32, block_size=size)
     elif kernel == "portable":
         choice = choose_backend(config, cpu, torch.float32, block_size=size)
     else:
-        backend = VarlenBackend(BackendQuery(config, cpu, torch.float32), size)
-        choice = BackendChoice(backend, build_module_layers, torch.float32, "float32")
+        varlen = VarlenBackend(BackendQuery(config, cpu, torch.float32), size)
+        choice = BackendChoice(varlen, build_module_layers, torch.float32, "float32")
     return replace(choice, build_layers=build_lean_layers) if lean else choice
 
 
@@ -140,7 +149,7 @@ class Rig:
         """A fresh pool and scheduler. `blocks`: of the full layers' pool.
 
         `lean`: through the model code of the 8-bit path, with linear layers in float32.
-        `kernel`: see `backend_choice`; "graphs" also through recorded steps.
+        `kernel`: see `backend_choice`.
         `size`: tokens a block; "toy" has its own.
         """
         choice = backend_choice(self.text.config, kernel, size, lean=lean)
@@ -159,7 +168,7 @@ class Rig:
             images.soft_id if images else None,
             choice,
         )
-        if kernel == "graphs":
+        if kernel.endswith("graphs"):
             self.runner.record_graphs(rerun, max_context=blocks * size, max_batch=3)
 
     def run(self, asks: Iterable[Ask]) -> None:

@@ -7,6 +7,7 @@ tokens ("\\n\\n") beside control tokens.
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from functools import lru_cache
@@ -165,6 +166,16 @@ def flat_text_model(kv_heads: int) -> Any:
     for layer in model.model.layers:
         layer.self_attn.q_norm.weight.data.fill_(-0.9)
     return model.eval().model
+
+
+def shortened(model: Any, layers: int = 3) -> Any:
+    """A copy of a tiny model with its first layers only."""
+    model = copy.deepcopy(model)
+    text = getattr(model.model, "language_model", model.model)
+    text.layers = text.layers[:layers]
+    text.config.num_hidden_layers = layers
+    text.config.layer_types = text.config.layer_types[:layers]
+    return model
 
 
 @lru_cache(maxsize=4)

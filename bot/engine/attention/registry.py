@@ -139,6 +139,7 @@ def log_choice(choice: BackendChoice) -> None:
 register_backend("int16", "bot.engine.cpu.backends:propose_fused", devices=("cpu",), rank=10)
 register_backend("lean-int8", "bot.engine.cpu.backends:propose_lean", devices=("cpu",), rank=20)
 register_backend("packed-bf16", "bot.engine.cpu.backends:propose_packed", devices=("cpu",), rank=30)
+register_backend("triton", "bot.engine.cuda.backends:propose_triton", devices=("cuda",), rank=10)
 register_backend(
     "varlen", "bot.engine.cuda.varlen_attention:propose_varlen", devices=("cuda",), rank=20
 )

@@ -129,6 +129,78 @@ def check(rig: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool) -> No
     rig.check(wanted)
 
 
+@pytest.fixture(scope="module")
+def short_seeing() -> Rig:
+    return Rig(models.shortened(models.tiny_seeing_model()), sees=True)
+
+
+@pytest.fixture(scope="module")
+def short_blind() -> Rig:
+    return Rig(models.shortened(models.tiny_text_model()), sees=False)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    """Keys of short prompts are split too, and tiles are large, which the interpreter likes."""
+    pytest.importorskip("triton")
+    from bot.engine.cuda import attention_plan, triton_attention, triton_backend
+    from tests.support.triton_interpreter import patch_once
+
+    patch_once()
+
+    def tile_config(_: int, __: torch.dtype, prefill: bool) -> triton_attention.TileConfig:
+        return triton_attention.TileConfig(64 if prefill else 16, 32, 4, 1)
+
+    monkeypatch.setattr(attention_plan, "MIN_SPLIT_KEYS", 32)
+    for module in (triton_attention, triton_backend):
+        monkeypatch.setattr(module, "tile_config", tile_config)
+
+
+def few_asks(sees: bool) -> Any:
+    one = st.builds(
+        Ask,
+        messages=conversation(sees),
+        new=st.integers(1, 8),
+        at=st.integers(0, 5),
+        until=st.none() | st.none() | st.integers(3, 6),
+        owner=st.sampled_from("ab"),
+    )
+    return st.lists(one, min_size=2, max_size=3)
+
+
+triton_shape = st.fixed_dictionaries(
+    {
+        "size": st.sampled_from([4, 16]),
+        "running": st.integers(2, 3),
+        "step": st.sampled_from([17, 64]),
+        "reuse": st.booleans(),
+        "lean": st.booleans(),
+        "kernel": st.sampled_from(["triton", "triton-graphs"]),
+    }
+)
+few = settings(slow, max_examples=3)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # of GELU's far ends
+@few
+@given(few_asks(sees=True), triton_shape, st.booleans())
+def test_triton_kernels_with_pictures(
+    short_seeing: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(short_seeing, wanted, shape, tight)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # of GELU's far ends
+@few
+@given(few_asks(sees=False), triton_shape, st.booleans())
+def test_triton_kernels_text_only(
+    short_blind: Rig, wanted: list[Ask], shape: dict[str, Any], tight: bool
+) -> None:
+    check(short_blind, wanted, shape, tight)
+
+
 def user(*parts: Any) -> Message:
     return Message("user", tuple(Text(p) if isinstance(p, str) else p for p in parts))
 

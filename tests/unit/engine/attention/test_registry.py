@@ -54,7 +54,7 @@ def test_every_registered_function_can_be_imported() -> None:
 
 
 def test_a_device_is_offered_its_own_backends_fastest_first() -> None:
-    assert [one.name for one in registered_backends("cuda")] == ["varlen", "sdpa"]
+    assert [one.name for one in registered_backends("cuda")] == ["triton", "varlen", "sdpa"]
     assert [one.name for one in registered_backends("mps")] == ["sdpa"]
     ranks = [one.rank for one in registered_backends("cpu")]
     assert ranks == sorted(ranks)

@@ -1,0 +1,59 @@
+"""Every Triton kernel of every Gemma 3 is compiled for every card, and fits it. Nothing runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.triton_compile import ARCHITECTURES, SHAPES, SHARED_LIMITS
+
+KERNELS = {
+    "paged_attention_kernel",
+    "merge_splits_kernel",
+    "add_norm_kernel",
+    "qkv_kernel",
+    "gelu_mul_kernel",
+    "write_kv_kernel",
+}
+
+
+def compiled(architecture: int) -> list[dict[str, object]]:
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.support.triton_compile", str(architecture)],
+        env={**os.environ, "TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+# The two that the others are like: the least shared memory, and products of whole warp groups.
+QUICK = (89, 90)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in ARCHITECTURES],
+)
+def test_all_kernels_fit(architecture: int) -> None:
+    kernels = compiled(architecture)
+    assert {kernel["kernel"] for kernel in kernels} == KERNELS
+    assert {kernel["architecture"] for kernel in kernels} == {architecture}
+    for kernel in kernels:
+        assert kernel["shared"] <= SHARED_LIMITS[architecture], kernel  # type: ignore[operator]
+        assert kernel["spilled"] == 0, kernel
+        if kernel["kernel"] == "paged_attention_kernel":
+            # Keys and values are fetched ahead, and 16-bit products are the tensor cores'.
+            assert kernel["async_copies"], kernel
+            assert kernel["matrix_products"] or "float32" in str(kernel["case"]), kernel
+
+
+def test_all_sizes_are_compiled() -> None:
+    assert set(SHAPES) == {"270m", "1b", "4b", "12b", "27b"}
