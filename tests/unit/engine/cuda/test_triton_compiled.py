@@ -21,9 +21,9 @@ KERNELS = {
 }
 
 
-def compiled(architecture: int) -> list[dict[str, object]]:
+def compiled(architecture: int, dtype: str) -> list[dict[str, object]]:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.support.triton_compile", str(architecture)],
+        [sys.executable, "-m", "tests.support.triton_compile", str(architecture), dtype],
         env={**os.environ, "TRITON_INTERPRET": "0"},
         capture_output=True,
         text=True,
@@ -33,17 +33,20 @@ def compiled(architecture: int) -> list[dict[str, object]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-# The two that the others are like: the least shared memory, and products of whole warp groups.
-QUICK = (89, 90)
+@pytest.mark.parametrize("architecture", [89, 90])
+def test_what_runs_by_default_fits(architecture: int) -> None:
+    """The least shared memory, and the card whose products are made otherwise."""
+    check(architecture, compiled(architecture, "bfloat16"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "architecture",
-    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in ARCHITECTURES],
-)
-def test_all_kernels_fit(architecture: int) -> None:
-    kernels = compiled(architecture)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_everything_fits(architecture: int) -> None:
+    check(architecture, compiled(architecture, ""))
+
+
+def check(architecture: int, kernels: list[dict[str, object]]) -> None:
     assert {kernel["kernel"] for kernel in kernels} == KERNELS
     assert {kernel["architecture"] for kernel in kernels} == {architecture}
     for kernel in kernels:
