@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from bot.core.service_settings import ServiceSettings
-from bot.storage.database import Database
 from tests.contract.discord_harness import DiscordHarness
 from tests.contract.harness import Harness
 from tests.contract.playground_harness import PlaygroundHarness
@@ -30,27 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "service(**settings): the core's settings of a scenario")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the current schema, to be copied: making one takes longer than a scenario."""
-    file = tmp_path_factory.mktemp("contract") / "empty.db"
-
-    async def make() -> None:
-        database = Database(f"sqlite+aiosqlite:///{file}")
-        await database.upgrade()
-        await database.close()
-
-    asyncio.run(make())
-    return file
-
-
 @pytest.fixture(params=HARNESSES, ids=lambda harness: harness.name)
-async def chat(
-    request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path
-) -> AsyncIterator[Harness]:
+async def chat(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
     marker = request.node.get_closest_marker("service")
     settings = ServiceSettings(**(marker.kwargs if marker else {}))
-    harness: Harness = request.param(tmp_path, empty_database, settings)
+    harness: Harness = request.param(tmp_path, settings)
     await harness.start()
     try:
         yield harness

@@ -28,7 +28,13 @@ class DiscordHarness(Harness):
 
     async def restart(self) -> None:
         process = Process()
-        self._running = rig(self.folder, discord=self._server, settings=self.settings, pace_s=0.02)
+        self._running = rig(
+            self.folder,
+            discord=self._server,
+            settings=self.settings,
+            pace_s=0.02,
+            servers_within_s=0.1,
+        )
         self._rig = await process.run(self._running.__aenter__())
         self.core = Core(self._rig.service, self._rig.store, self._rig.engine, process)
 
@@ -132,7 +138,9 @@ class DiscordHarness(Harness):
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
     ) -> str:
         if after is None:
-            used = await self._server.slash(self._user(by), self._rig.general, text)
+            name, _, topic = text.partition(" ")
+            options = {"command": topic} if topic else {}
+            used = await self._server.slash(self._user(by), self._rig.general, name, **options)
             await self.until(lambda: "".join(used.texts), f"an answer to /{text}")
             return "\n".join(used.texts)
         typed = await self.say(f"{self.bot} /{text}", by=by, after=after)

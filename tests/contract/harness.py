@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ from bot.core.service_settings import ServiceSettings
 from bot.storage.database import Database
 from bot.storage.store import SqlStore
 from tests.contract.process import Process
-from tests.servers.waiting import until
+from tests.support import databases
 from tests.support.core_rig import FakeReader
 from tests.support.scripted_engine import Request, ScriptedEngine
 
-WAIT_S = 20.0
+WAIT_S, POLL_S = 20.0, 0.005
 MAX_CONTEXT = 4_000
 
 
@@ -89,10 +89,9 @@ class Harness(ABC):
     name: ClassVar[str]
     missing: ClassVar[frozenset[Ability]] = frozenset()
 
-    def __init__(self, folder: Path, template: Path, settings: ServiceSettings) -> None:
+    def __init__(self, folder: Path, settings: ServiceSettings) -> None:
         self.folder = folder
         self.settings = settings
-        shutil.copy(template, folder / "parley.db")
         self.core: Core
 
     # --- life
@@ -119,6 +118,7 @@ class Harness(ABC):
     async def new_core(self) -> Core:
         """A service of its own on the harness's database."""
         database = Database(f"sqlite+aiosqlite:///{self.folder / 'parley.db'}")
+        await databases.migrate(database)
         store, engine = SqlStore(database), self.new_engine()
         service = Service(store, engine, FakeReader(), self.settings)
         return Core(service, store, engine)
@@ -217,6 +217,10 @@ class Harness(ABC):
         """Type a command (`reset`, without its prefix) as a message in the conversation of
         `after`, or the platform's own way in the channel; the answer to `by`."""
 
+    def typed(self, name: str, *, after: Message | None = None) -> str:
+        """A command as people type it there, for `command`."""
+        return f"/{name}"
+
     # --- what people read
 
     @abstractmethod
@@ -239,7 +243,13 @@ class Harness(ABC):
         return
 
     async def until(self, condition: Callable[[], object], what: str = "") -> Any:
-        return await until(condition, WAIT_S, f"{self.name}: {what}")
+        """Wait for the condition; what it gave."""
+        end = time.monotonic() + WAIT_S
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.name}: {what or 'it never came'}")
+            await asyncio.sleep(POLL_S)
+        return value
 
     async def request(self, number: int) -> Request:
         """The engine's request of this number since Parley was started, from 0."""
@@ -278,7 +288,7 @@ class Harness(ABC):
         await self.until(lambda: self.engine.requests, "a request")
         async with asyncio.timeout(WAIT_S):
             while await self.core.store.unfinished():
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(POLL_S)
         return self.posts(message)
 
     async def told(self, message: Message) -> list[str]:

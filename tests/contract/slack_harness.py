@@ -156,6 +156,9 @@ class SlackHarness(Harness):
 
         return str(await self.until(answer, f"an answer to !{text}"))
 
+    def typed(self, name: str, *, after: Message | None = None) -> str:
+        return f"/parley {name}" if after is None else f"!{name}"
+
     async def delivered(self) -> None:
         await self._server.delivery.settled()
 

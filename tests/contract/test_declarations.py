@@ -121,7 +121,7 @@ class Honest(Silent):
 
 
 async def test_a_missing_ability_that_is_not_declared_fails_the_scenario(
-    tmp_path: Path, empty_database: Path
+    tmp_path: Path,
 ) -> None:
     checked = []
 
@@ -133,7 +133,7 @@ async def test_a_missing_ability_that_is_not_declared_fails_the_scenario(
         await chat.edit(await chat.say("hello"), "hello, bot")
 
     with pytest.raises(Undeclared, match="silent has no edits"):
-        await scenario(Silent(tmp_path, empty_database, ServiceSettings()))
+        await scenario(Silent(tmp_path, ServiceSettings()))
     assert checked == []
-    await scenario(Honest(tmp_path, empty_database, ServiceSettings()))
+    await scenario(Honest(tmp_path, ServiceSettings()))
     assert checked == ["silent"]

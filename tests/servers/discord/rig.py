@@ -132,8 +132,7 @@ async def rig(
         token=discord.token,
         api_url=discord.api_url,
         extra_hosts=parse_extra_hosts(discord.host),
-        servers_within_s=0.3,
-        **options,
+        **({"servers_within_s": 0.3} | options),
     )
     queries = StoreQueries(store, settings or ServiceSettings())
     adapter = DiscordAdapter(
