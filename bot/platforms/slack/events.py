@@ -12,7 +12,7 @@ from typing import Any
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 
-from bot.core.commands import parsing
+from bot.core.commands.parsing import is_command
 from bot.core.events import MessageDeleted, MessageReceived
 from bot.core.ports import CommandReply, InboundHandler
 from bot.platforms.slack.assistant import Assistant
@@ -83,7 +83,7 @@ class Events:
         """Bolt's global middleware: handles events, passes everything else on to its listener."""
         if req.body.get("type") != "event_callback":
             return await next()
-        task = asyncio.create_task(self._take(req.body), name="slack event")
+        task = asyncio.create_task(self._handle_event(req.body), name="slack event")
         self._tasks.add(task)
         task.add_done_callback(self._done)
         done, _ = await asyncio.wait((task,), timeout=ACK_WITHIN_S)
@@ -96,7 +96,7 @@ class Events:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("an event could not be handled; Slack will retry it", exc_info=error)
 
-    async def _take(self, body: Mapping[str, Any]) -> None:
+    async def _handle_event(self, body: Mapping[str, Any]) -> None:
         event = body.get("event")
         if not isinstance(event, Mapping):
             return
@@ -154,7 +154,7 @@ class Events:
 
     async def _with_rights(self, team: Team, message: MessageReceived) -> MessageReceived:
         """A typed command with its author's rights as they are now; other messages as they are."""
-        if not message.text.lstrip().startswith(parsing.PREFIXES):
+        if not is_command(message.text):
             return message
         author = await self._names.author(team, message.author.id, fresh=True)
         return replace(message, author=replace(message.author, is_admin=author.is_admin))

@@ -105,6 +105,7 @@ class Delivery(ABC):
                 continue
             if await self._try(sent, sent.tries - 1):
                 sent.ack_s = time.monotonic() - begun
+                _check_form_errors(sent)
                 sent.acked.set()
                 break
         for _ in range(self.echoes - 1):
@@ -259,6 +260,17 @@ class HttpDelivery(Delivery):
             "X-Slack-Request-Timestamp": stamp,
             "X-Slack-Signature": sign(self.server.signing_secret, stamp, body),
         }
+
+
+def _check_form_errors(sent: Sent) -> None:
+    """Slack shows the errors of a form only at its inputs."""
+    if sent.payload.get("type") != "view_submission" or not sent.answer:
+        return
+    blocks = sent.payload["view"]["blocks"]
+    inputs = {block["block_id"] for block in blocks if block["type"] == "input"}
+    unknown = (sent.answer.get("errors") or {}).keys() - inputs
+    if unknown:
+        sent.answer = {"refused": f"no inputs {sorted(unknown)}"}
 
 
 _FORM = "application/x-www-form-urlencoded"

@@ -128,7 +128,7 @@ class Person:
                 },
                 "channel": {"id": channel.id, "name": channel.name},
                 "message": message,
-                "response_url": self.server.response_url(),
+                "response_url": self.server.response_url(self.team),
                 "actions": [action],
             }
         )
@@ -160,7 +160,7 @@ class Person:
                 "user_name": self.name.lower(),
                 "api_app_id": self.server.app_id,
                 "trigger_id": self.server.trigger(self.id),
-                "response_url": self.server.response_url(),
+                "response_url": self.server.response_url(self.team),
             }
         )
 
@@ -179,7 +179,7 @@ class Person:
                 "channel": {"id": channel.id, "name": channel.name},
                 "message_ts": message["ts"],
                 "message": message,
-                "response_url": self.server.response_url(),
+                "response_url": self.server.response_url(self.team),
             }
         )
 

@@ -71,11 +71,18 @@ def check_blocks(team: Team, blocks: Any, *, most: int = BLOCKS_AT_MOST) -> None
         _check_block(team, block, ids)
     if len(ids) != len(set(ids)):
         raise Refusal("invalid_blocks", why="action_id twice")
+    _check_block_ids(blocks)
     markdown = sum(len(b["text"]) for b in blocks if b["type"] == "markdown")
     if markdown > MARKDOWN_AT_MOST:
         raise Refusal("invalid_blocks", why="markdown blocks together")
     if sum(map(_weight, blocks)) > SUM_AT_MOST:
         raise Refusal("msg_blocks_too_long")
+
+
+def _check_block_ids(blocks: list[Any]) -> None:
+    block_ids = [block["block_id"] for block in blocks if "block_id" in block]
+    if len(block_ids) != len(set(block_ids)) or any(len(name) > 255 for name in block_ids):
+        raise Refusal("invalid_blocks", why="block_id")
 
 
 def _check_block(team: Team, block: Any, ids: list[str]) -> None:
@@ -112,6 +119,8 @@ def _check_block(team: Team, block: Any, ids: list[str]) -> None:
             ids.append(element["action_id"])
     elif kind == "input":
         _text(block["label"], 2_000, plain=True)
+        if "hint" in block:
+            _text(block["hint"], 2_000, plain=True)
         _element(block["element"], ids)
     elif kind != "divider":
         raise Refusal("invalid_blocks", why=str(kind))
@@ -122,6 +131,8 @@ def _element(element: dict[str, Any], ids: list[str]) -> None:
     if not 1 <= len(element["action_id"]) <= 255:
         raise Refusal("invalid_blocks", why="action_id")
     ids.append(element["action_id"])
+    if "placeholder" in element:
+        _text(element["placeholder"], 150, plain=True)
     if kind == "button":
         _text(element["text"], 75, plain=True)
         if len(element.get("value", "")) > 2_000 or element.get("style", "primary") not in (
@@ -146,6 +157,9 @@ def _element(element: dict[str, Any], ids: list[str]) -> None:
     elif kind == "number_input":
         if not isinstance(element.get("is_decimal_allowed"), bool):
             raise Refusal("invalid_blocks", why="is_decimal_allowed")
+        initial = element.get("initial_value")
+        if initial is not None and not _is_number(initial, element["is_decimal_allowed"]):
+            raise Refusal("invalid_blocks", why="initial_value")
     elif kind != "conversations_select":
         raise Refusal("invalid_blocks", why=kind)
 
@@ -155,6 +169,13 @@ def _text(text: dict[str, Any], most: int, *, plain: bool = False) -> None:
         raise Refusal("invalid_blocks", why="plain_text")
     if text["type"] not in ("plain_text", "mrkdwn") or not 1 <= len(text["text"]) <= most:
         raise Refusal("invalid_blocks", why=f"text of {len(text['text'])}")
+
+
+def _is_number(text: Any, decimal: bool) -> bool:
+    try:
+        return isinstance(text, str) and (float(text) if decimal else int(text)) is not None
+    except ValueError:
+        return False
 
 
 def _weight(block: dict[str, Any]) -> int:
@@ -173,9 +194,11 @@ def check_view(team: Team, view: Any) -> None:
     if not isinstance(view, dict) or view.get("type") not in ("modal", "home"):
         raise Refusal("invalid_arguments")
     if view["type"] == "modal":
+        if "title" not in view:
+            raise Refusal("invalid_arguments", why="title")
         for name in ("title", "submit", "close"):
-            if name in view and len(view[name]["text"]) > 24:
-                raise Refusal("invalid_arguments", why=name)
+            if name in view:
+                _text(view[name], 24, plain=True)
         if len(view.get("private_metadata", "")) > 3_000:
             raise Refusal("invalid_arguments", why="private_metadata")
         if any(b["type"] == "input" for b in view["blocks"]) and "submit" not in view:
@@ -185,3 +208,4 @@ def check_view(team: Team, view: Any) -> None:
         check_blocks(team, [block])
     if len(view["blocks"]) > 100:
         raise Refusal("invalid_blocks")
+    _check_block_ids(view["blocks"])

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from tests.servers.slack.delivery import Delivery, HttpDelivery, SocketDelivery
 from tests.servers.slack.methods import METHODS
-from tests.servers.slack.rules import SCOPE_OF, Refusal
+from tests.servers.slack.rules import SCOPE_OF, Refusal, check_content
 from tests.servers.slack.world import Channel, StoredFile, Team, new_id, new_team
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class SlackServer:
         self.calls: list[Call] = []
         self.triggers: dict[str, tuple[str, float]] = {}
         self.responses: dict[str, list[dict[str, Any]]] = {}  # response_url -> what came there
+        self._response_teams: dict[str, Team] = {}
         self.uploads: dict[str, tuple[Team, StoredFile, int]] = {}
         self.trigger_lives_s = 3.0
         self.stream_at_most = 40_000
@@ -164,10 +165,11 @@ class SlackServer:
         self.triggers[name] = (user, time.monotonic())
         return name
 
-    def response_url(self) -> str:
-        name = new_id("r")
-        self.responses[f"{self.url}/response/{name}"] = []
-        return f"{self.url}/response/{name}"
+    def response_url(self, team: Team) -> str:
+        url = f"{self.url}/response/{new_id('r')}"
+        self.responses[url] = []
+        self._response_teams[url] = team
+        return url
 
     def file_object(self, team: Team, file: StoredFile) -> dict[str, Any]:
         url = f"{self.url}/files/{team.id}/{file.id}/{file.name}"
@@ -349,7 +351,12 @@ class SlackServer:
         came = self.responses.get(url)
         if came is None or len(came) >= 5:
             return web.Response(status=404, text="used_url")
-        came.append(await request.json())
+        body = await request.json()
+        try:
+            check_content(self._response_teams[url], body)
+        except Refusal as refusal:
+            return web.json_response({"ok": False, "error": refusal.error}, status=400)
+        came.append(body)
         return web.Response(text="ok")
 
     async def _authorize(self, request: web.Request) -> web.Response:
