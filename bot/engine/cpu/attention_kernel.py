@@ -1,22 +1,21 @@
-"""Machine code for attention over the K/V pool: in 16 bits, and softmax piece by piece.
+"""Attention kernel over the K/V pool: int16 keys and values, online softmax.
 
-A token's keys for one head are whole numbers of at most `bound(dim)` times a float32 of their own
-(its size), and so are its values, and the queries. Products of two such are added up without
-rounding: in bfloat16, which has 8 bits where these have 11, they would take a CPU without
-instructions for it twice as long. In the pool lie together what one instruction reads:
+A token's keys for one head are quantized to integers of at most `qmax_for(dim)` with one float32
+scale, and so are its values and the queries. Their products are summed exactly. bfloat16 has 8
+significant bits where these have 11, and takes twice as long on a CPU without instructions for it.
+The pool's layout keeps together what one instruction reads:
 
-    keys    int16 [blocks, kv_heads, size / 16, dim / 2, 16, 2]   two dimensions of 16 tokens
-    values  int16 [blocks, kv_heads, size / 2, dim, 2]            two tokens of a dimension
-    sizes   float32 [blocks, kv_heads, size]                      of keys, and of values
+    keys    int16 [blocks, kv_heads, block_size / 16, dim / 2, 16, 2]   two dimensions of 16 tokens
+    values  int16 [blocks, kv_heads, block_size / 2, dim, 2]            two tokens of a dimension
+    scales  float32 [blocks, kv_heads, block_size]                      of keys, and of values
 
-Some rows of one sequence (a tile) are attended at once; the heads that share keys count as rows.
-For 64 keys at a time the scores are made and turned into weights, and the weighted values are
-added to what was found so far, which shrinks as larger scores come up (Milakov and Gimelshein,
-arXiv:1805.02867; Dao et al., arXiv:2205.14135). The 64 begin at multiples of 64 in every sequence,
-so a row's result is the same to the last bit in any tile and any chunk.
+Several rows of one sequence form a tile that is attended at once; query heads that share a K/V head
+count as rows. For 64 keys at a time, scores become softmax weights and the weighted values are
+added to running sums, which decay when a larger score turns up (Milakov and Gimelshein,
+arXiv:1805.02867; Dao et al., arXiv:2205.14135). Key tiles start at multiples of 64 in every
+sequence, so a row's result is the same to the last bit in any tile and any chunk.
 
-What a row does not see, it doesn't multiply by 0 either: its weight is the whole number 0, so that
-NaN in somebody's keys or values stays where it is.
+A key outside a row's mask has the integer weight 0, so NaN in its value can't reach the row.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from bot.engine.cpu.jit import (
     emit_exp,
     fast_exp,
     inner,
-    load_vector,
+    load_value,
     max_magnitude,
     max_signed,
     native,
@@ -54,27 +53,27 @@ from bot.engine.cpu.jit import (
 )
 
 KEY_TILE = 64
-"""Tokens between two looks at the largest score."""
+"""Keys per step of the online softmax."""
 KEY_GROUP = 16
-"""Tokens whose keys lie together, and what a block's size and a head's must be multiples of."""
-_WEIGHT_QMAX = 4096  # what a weight is rounded to at most
-_ROW_TILE = 4  # rows whose sums are made at once
+"""Tokens whose keys are interleaved; the block size and the head size must be multiples of it."""
+_WEIGHT_QMAX = 4096  # the largest quantized softmax weight
+_ROW_TILE = 4  # rows whose sums are computed at once
 _GROUP_REGISTERS = KEY_GROUP // LANES
 
 _F = np.float32
 _ZERO, _MINUS_INFINITY = _F(0), _F(-np.inf)
-_MIN_EXPONENT = -87.0  # e to that is as small as float32 gets
+_MIN_EXPONENT = -87.0  # exp of anything smaller underflows float32
 _TINY, _INFINITY = 1e-30, math.inf
 _WORD, _LONG, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def qmax_for(dim: int) -> int:
-    """The largest whole number in the pool: all sums of products must fit into 32 bits."""
+    """The largest quantized value in the pool: sums of products must fit into 32 bits."""
     return min(math.isqrt((2**31 - 1) // dim), (2**31 - 1) // (KEY_TILE * _WEIGHT_QMAX))
 
 
 def scratch_bytes(shared: int, dim: int) -> int:
-    """Bytes of scratch for one thread; see `_attend_tile`. `shared`: heads that share keys."""
+    """Scratch memory of one thread, see `_attend_tile`. `shared`: query heads per K/V head."""
     rows = -(-QUERY_TILE * shared // _ROW_TILE) * _ROW_TILE
     return rows * (6 * dim + 6 * KEY_TILE + 16) + 4 * KEY_TILE + 8 * KEY_TILE // KEY_GROUP + 16
 
@@ -82,17 +81,17 @@ def scratch_bytes(shared: int, dim: int) -> int:
 def _sum_products(
     b: Any, groups: Any, factors: Any, apart: Any, vector_address: Callable[[Any], tuple[Any, Any]]
 ) -> list[list[Any]]:
-    """Sums over i < 8 * groups of factors[r][i] * vectors[i], in one loop.
+    """Emit a loop that sums factors[r][i] * vectors[i] over i < 8 * groups.
 
     Args:
         groups: at least 1.
         factors: address of int16 [groups, 8, 2] for each of `_TILE` rows, `apart` bytes from one
             row to the next.
-        vectors: of a group's number, the address of the first of its 8, int16 [16, 2] each, and
-            the bytes from one to the next.
+        vector_address: for a group's index, returns the address of the first of its 8 vectors,
+            int16 [16, 2] each, and the bytes from one to the next.
 
     Returns:
-        For each row a list of registers that hold its 16 sums, as float32.
+        For each row, the registers with its 16 sums, as float32.
     """
     zero = ir.Constant(WORDS, [0] * LANES)
     entry, loop, end = b.block, b.append_basic_block("group"), b.append_basic_block("end")
@@ -106,20 +105,20 @@ def _sum_products(
             range(_ROW_TILE)]  # fmt: skip
     for turn in range(8):
         place = b.add(first, b.mul(pitch, _LONG(turn)))
-        pairs = [load_vector(b, PAIRS, place, 4 * LANES * part) for part in range(_GROUP_REGISTERS)]
-        for mine, row in zip(sums, rows, strict=True):
-            factor = b.bitcast(splat_scalar(b, load_vector(b, _WORD, row, 4 * turn), WORDS), PAIRS)
-            mine[:] = [dot_pairs(b, s, p, factor) for s, p in zip(mine, pairs, strict=True)]
+        pairs = [load_value(b, PAIRS, place, 4 * LANES * part) for part in range(_GROUP_REGISTERS)]
+        for row_sums, row in zip(sums, rows, strict=True):
+            factor = b.bitcast(splat_scalar(b, load_value(b, _WORD, row, 4 * turn), WORDS), PAIRS)
+            row_sums[:] = [dot_pairs(b, s, p, factor) for s, p in zip(row_sums, pairs, strict=True)]
     following = b.add(group, _LONG(1))
     group.add_incoming(_LONG(0), entry)
     group.add_incoming(following, loop)
-    for mine, more in zip(starts, sums, strict=True):
-        for one, other in zip(mine, more, strict=True):
-            one.add_incoming(zero, entry)
-            one.add_incoming(other, loop)
+    for row_starts, row_sums in zip(starts, sums, strict=True):
+        for phi, total in zip(row_starts, row_sums, strict=True):
+            phi.add_incoming(zero, entry)
+            phi.add_incoming(total, loop)
     b.cbranch(b.icmp_signed("<", following, groups), loop, end)
     b.position_at_end(end)
-    return [[b.sitofp(total, FLOATS) for total in mine] for mine in sums]
+    return [[b.sitofp(total, FLOATS) for total in row_sums] for row_sums in sums]
 
 
 def _store_vector(b: Any, vector: Any, address: Any, offset: int) -> None:
@@ -129,9 +128,9 @@ def _store_vector(b: Any, vector: Any, address: Any, offset: int) -> None:
 
 @native
 def _score_keys(typing: Any, queries: Any, keys: Any, key_scales: Any, dim: Any, out: Any) -> Any:
-    """out[r, :16] = queries[r] @ keys * sizes for 4 rows and 16 tokens.
+    """out[r, :16] = queries[r] @ keys * key_scales for 4 rows and 16 tokens.
 
-    Addresses of int16 [4, dim], int16 [dim / 2, 16, 2], float32 [16] and float32 [4, KEYS].
+    Addresses of int16 [4, dim], int16 [dim / 2, 16, 2], float32 [16] and float32 [4, KEY_TILE].
     """
 
     def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
@@ -144,7 +143,7 @@ def _score_keys(typing: Any, queries: Any, keys: Any, key_scales: Any, dim: Any,
         sums = _sum_products(b, groups, queries, b.mul(dim, _LONG(2)), vector_address)
         for row, row_sums in enumerate(sums):
             for part, total in enumerate(row_sums):
-                key_scale = load_vector(b, FLOATS, key_scales, 4 * LANES * part)
+                key_scale = load_value(b, FLOATS, key_scales, 4 * LANES * part)
                 _store_vector(
                     b, b.fmul(total, key_scale), out, 4 * KEY_TILE * row + 4 * LANES * part
                 )
@@ -164,28 +163,28 @@ def _accumulate_values(
     dim: Any,
     out: Any,
 ) -> Any:
-    """out[r, :16] += weights[r] @ values * sizes[r] for 4 rows and 16 dimensions.
+    """out[r, :16] += weights[r] @ values * weight_scales[r] for 4 rows and 16 dimensions.
 
-    `weights`, `sizes` and `out` are addresses of int16 [4, KEYS], float32 [4] and float32
-    [4, dim]; `values` is that of an address for every 16 tokens, where int16 [8, dim, 2] lie, of
-    which the 16 from dimension `first` on are read.
+    `weights`, `weight_scales` and `out` are addresses of int16 [4, KEY_TILE], float32 [4] and
+    float32 [4, dim]. `values` is the address of one pointer per 16 tokens, each to int16
+    [8, dim, 2], of which the 16 dimensions from `first` on are read.
     """
 
     def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         weights, weight_scales, values, first, tokens, dim, out = arguments
 
         def vector_address(group: Any) -> tuple[Any, Any]:
-            start = load_vector(b, _LONG, b.add(values, b.shl(group, _LONG(3))))
+            start = load_value(b, _LONG, b.add(values, b.shl(group, _LONG(3))))
             return b.add(start, b.shl(first, _LONG(2))), b.shl(dim, _LONG(2))
 
         groups = b.lshr(tokens, _LONG(4))
         sums = _sum_products(b, groups, weights, _LONG(2 * KEY_TILE), vector_address)
         for row, row_sums in enumerate(sums):
             place = b.add(out, b.mul(dim, _LONG(4 * row)))
-            weight_scale = splat_scalar(b, load_vector(b, _FLOAT, weight_scales, 4 * row), FLOATS)
+            weight_scale = splat_scalar(b, load_value(b, _FLOAT, weight_scales, 4 * row), FLOATS)
             for part, total in enumerate(row_sums):
                 offset = 4 * LANES * part
-                previous = load_vector(b, FLOATS, place, offset)
+                previous = load_value(b, FLOATS, place, offset)
                 _store_vector(b, b.fadd(previous, b.fmul(total, weight_scale)), place, offset)
         return context.get_dummy_value()
 
@@ -209,13 +208,13 @@ def _int16_array(address: Any, length: Any) -> Any:
 
 @inner
 def _inverse_scale(largest: Any, qmax: Any) -> Any:
-    """What makes `top` the number `most`; 0 if that isn't finite, or too small to tell from 0."""
+    """1 / scale such that `largest` becomes `qmax`; 0 if `largest` is not finite or is tiny."""
     return qmax / largest if _TINY < largest < _INFINITY else _ZERO
 
 
 @inner
 def _quantize_value(value: Any, factor: Any) -> Any:
-    """A float32 as a whole number."""
+    """Round a float32 to its quantized value."""
     return (
         np.int16((value * factor + ROUNDING_MAGIC) - ROUNDING_MAGIC)
         if factor > _ZERO
@@ -225,15 +224,17 @@ def _quantize_value(value: Any, factor: Any) -> Any:
 
 @inner
 def store_kv(states: Any, slot: Any, pool: Any, kv_heads: Any, head_dim: Any) -> None:
-    """Put a row's keys and values into the pool.
+    """Quantize a row's keys and values into the pool.
 
-    `states` is the address of float32 [2, kv_heads, dim], `slot` that of where they go.
+    Args:
+        states: address of float32 [2, kv_heads, head_dim].
+        slot: address of the row's entry in the slot mapping.
     """
     number, qmax = _int64_array(slot, 1)[0], _F(pool.qmax)
     block, place = number // pool.block_size, number % pool.block_size
     group, lane = place // KEY_GROUP, place % KEY_GROUP
     for head in range(kv_heads):
-        tokens = (block * kv_heads + head) * pool.block_size  # that lie before the block's first
+        tokens = (block * kv_heads + head) * pool.block_size  # before the block's first one
         start = 2 * (tokens + group * KEY_GROUP) * head_dim
         row = _float_array(states + 4 * head * head_dim, head_dim)
         largest = max_magnitude(row)
@@ -259,21 +260,22 @@ def store_kv(states: Any, slot: Any, pool: Any, kv_heads: Any, head_dim: Any) ->
 def _softmax_weights(
     typing: Any, scores: Any, query_scale: Any, top: Any, value_scales: Any, weights: Any, out: Any
 ) -> Any:
-    """A row's scores for 64 tokens to whole numbers that its values are to be multiplied by.
+    """Turn a row's scores for 64 keys into int16 weights for their values.
 
-    out = the largest score, `size` times it and at least `top`; the sum of all
-    e**(scores * size - largest); and what the whole numbers, those times `value_scales`, have as
-    their size. `size` and `top` are float32, all others addresses: float32 [64], float32 [64],
-    int16 [64] and float32 [3]. What is nearly 0, NaN or infinitely small is 0.
+    Writes to `out` the running maximum m = max(top, query_scale * max(scores)), the sum of all
+    exp(query_scale * scores - m), and the scale of the weights, which are those exponentials times
+    `value_scales`, quantized. `query_scale` and `top` are float32; the others are addresses of
+    float32 [64], float32 [64], int16 [64] and float32 [3]. Exponentials that underflow, and those
+    of NaN or minus infinity, are 0.
     """
 
     def emit_ir(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         scores, query_scale, top, value_scales, weights, out = arguments
         positive = ir.Constant(WORDS, [0x7FFFFFFF] * LANES)
         offsets = range(0, 4 * KEY_TILE, 4 * LANES)
-        rows = [load_vector(b, FLOATS, scores, offset) for offset in offsets]
+        rows = [load_value(b, FLOATS, scores, offset) for offset in offsets]
 
-        # As whole numbers, whose maximum a CPU takes at once, in the order of those floats.
+        # Integers in the order of the floats, since CPUs have a fast integer maximum.
         bits = [b.bitcast(row, WORDS) for row in rows]
         sign = ir.Constant(WORDS, [31] * LANES)
         ordered = [b.xor(word, b.and_(b.ashr(word, sign), positive)) for word in bits]
@@ -295,12 +297,10 @@ def _softmax_weights(
 
         weighted = []
         for one, offset in zip(exponentials, offsets, strict=True):
-            # What isn't seen has a size that may be anything.
+            # The value scale of a masked key may be anything, even NaN.
             visible = b.fcmp_ordered(">", one, ir.Constant(FLOATS, [0.0] * LANES))
             weighted.append(
-                select_or(
-                    b, visible, b.fmul(one, load_vector(b, FLOATS, value_scales, offset)), 0.0
-                )
+                select_or(b, visible, b.fmul(one, load_value(b, FLOATS, value_scales, offset)), 0.0)
             )
         bits = [b.and_(b.bitcast(one, WORDS), positive) for one in weighted]
         heaviest = b.bitcast(reduce_vectors(b, bits, max_signed), _FLOAT)
@@ -324,27 +324,27 @@ def _softmax_weights(
 
 
 def _splat_flag(b: Any, flag: Any) -> Any:
-    """A vector of one truth value."""
+    """A mask vector of one boolean."""
     words = splat_scalar(b, b.zext(flag, _WORD), WORDS)
     return b.icmp_signed("!=", words, ir.Constant(WORDS, [0] * LANES))
 
 
 @inner
 def _head_offset(job: Any, width: Any, tile: Any, head: Any, row: Any) -> Any:
-    """Bytes before a row of a tile in float32 [T, width], whose columns are heads."""
+    """Byte offset of one head of a tile's row in float32 [T, width]."""
     shared = job.query_heads // job.kv_heads
     return 4 * ((tile[0] + row // shared) * width + (head * shared + row % shared) * job.head_dim)
 
 
 @inner
 def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
-    """One tile's rows over one K/V head: from `states` to `attended`."""
+    """Attend one tile's rows over one K/V head: from `qkv_states` to `attended`."""
     pool, head_dim, block_size = job.pool, job.head_dim, job.pool.block_size
     first, count, begin = tile
     query_group = job.query_heads // job.kv_heads
     rows = count * query_group
     padded = (rows + _ROW_TILE - 1) // _ROW_TILE * _ROW_TILE
-    # For each row: the query, what was found so far, scores, weights, and four numbers.
+    # Scratch per row: quantized query, running sums, scores, weights, two scales, max and total.
     queries, sums = scratch, scratch + 2 * padded * head_dim
     scores = sums + 4 * padded * head_dim
     weights = scores + 4 * padded * KEY_TILE
@@ -353,7 +353,7 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
         weights + padded * (2 * KEY_TILE + 4),
     )
     states = query_scales + 4 * padded
-    # For each token: its values' size; for 16 of them: where their values are.
+    # Scratch per key: the scale of its value; per 16 keys: the address of their values.
     value_scales = states + 8 * padded
     values = value_scales + 4 * KEY_TILE
     softmax_out = values + 8 * KEY_TILE // KEY_GROUP
@@ -363,11 +363,12 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
             job.qkv_states + _head_offset(job, job.qkv.num_panels * PANEL_WIDTH, tile, head, row),
             head_dim,
         )
-        mine, top = _int16_array(queries + 2 * row * head_dim, head_dim), max_magnitude(query)
-        factor = _inverse_scale(top, _F(pool.qmax))
+        quantized = _int16_array(queries + 2 * row * head_dim, head_dim)
+        largest = max_magnitude(query)
+        factor = _inverse_scale(largest, _F(pool.qmax))
         for i in range(head_dim):
-            mine[i] = _quantize_value(query[i], factor)
-        _float_array(query_scales, padded)[row] = top / _F(pool.qmax) * _F(job.attention_scale)
+            quantized[i] = _quantize_value(query[i], factor)
+        _float_array(query_scales, padded)[row] = largest / _F(pool.qmax) * _F(job.attention_scale)
         _float_array(sums + 4 * row * head_dim, head_dim)[:] = _ZERO
         state = _float_array(states + 8 * row, 2)
         state[0], state[1] = _MINUS_INFINITY, _ZERO
@@ -382,20 +383,20 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
         start = max(low - origin, 0) // KEY_GROUP * KEY_GROUP
         stop = min((high - origin + KEY_GROUP - 1) // KEY_GROUP * KEY_GROUP, KEY_TILE)
         for at in range(start, stop, KEY_GROUP):
-            block = _int64_array(pool.block_tables + 8 * (begin + (origin + at) // block_size), 1)[
-                0
-            ]
+            entry = pool.block_tables + 8 * (begin + (origin + at) // block_size)
+            block = _int64_array(entry, 1)[0]
             tokens = (block * job.kv_heads + head) * block_size + (origin + at) % block_size
             _int64_array(values, KEY_TILE)[at // KEY_GROUP] = pool.values + 2 * tokens * head_dim
-            sizes = _float_array(pool.value_scales + 4 * tokens, KEY_GROUP)
-            _float_array(value_scales, KEY_TILE)[at : at + KEY_GROUP] = sizes
-            keys, places = pool.keys + 2 * tokens * head_dim, pool.key_scales + 4 * tokens
+            group_scales = _float_array(pool.value_scales + 4 * tokens, KEY_GROUP)
+            _float_array(value_scales, KEY_TILE)[at : at + KEY_GROUP] = group_scales
+            keys, key_scales = pool.keys + 2 * tokens * head_dim, pool.key_scales + 4 * tokens
             for row in range(0, padded, _ROW_TILE):
                 out = scores + 4 * (row * KEY_TILE + at)
-                _score_keys(queries + 2 * row * head_dim, keys, places, head_dim, out)
+                _score_keys(queries + 2 * row * head_dim, keys, key_scales, head_dim, out)
         for row in range(rows):
-            since, until = lows[row // query_group] - origin, highs[row // query_group] + 1 - origin
-            mine, state = weights + 2 * row * KEY_TILE, _float_array(states + 8 * row, 2)
+            since = lows[row // query_group] - origin
+            until = highs[row // query_group] + 1 - origin
+            row_weights, state = weights + 2 * row * KEY_TILE, _float_array(states + 8 * row, 2)
             if since < KEY_TILE and until > 0:
                 row_scores = _float_array(scores + 4 * row * KEY_TILE, KEY_TILE)
                 row_scores[: max(since, 0)] = _MINUS_INFINITY
@@ -406,12 +407,12 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
                     query_scale,
                     state[0],
                     value_scales,
-                    mine,
+                    row_weights,
                     softmax_out,
                 )
                 top, total, weight_scale = _float_array(softmax_out, 3)
                 if top != state[0]:
-                    x = state[0] - top  # at first infinity below
+                    x = state[0] - top  # minus infinity at first
                     decay = fast_exp(x) if x > _MIN_EXPONENT else _ZERO
                     row_sums = _float_array(sums + 4 * row * head_dim, head_dim)
                     for i in range(head_dim):
@@ -420,33 +421,30 @@ def _attend_tile(job: Any, tile: Any, head: Any, scratch: Any) -> None:
                 state[1] += total
                 _float_array(weight_scales, padded)[row] = weight_scale
             else:
-                _int16_array(mine, KEY_TILE)[:] = 0
+                _int16_array(row_weights, KEY_TILE)[:] = 0
                 _float_array(weight_scales, padded)[row] = _ZERO
-        for part in range(
-            0, head_dim, KEY_GROUP
-        ):  # so that a part of all values stays in the cache
+        # Dimensions outermost: this part of all values then stays in the cache.
+        for part in range(0, head_dim, KEY_GROUP):
             for row in range(0, padded, _ROW_TILE):
-                mine, sizes = weights + 2 * (row * KEY_TILE + start), weight_scales + 4 * row
-                out = sums + 4 * (row * head_dim + part)
+                tile_weights = weights + 2 * (row * KEY_TILE + start)
+                scales, out = weight_scales + 4 * row, sums + 4 * (row * head_dim + part)
                 _accumulate_values(
-                    mine, sizes, values + start // 2, part, stop - start, head_dim, out
+                    tile_weights, scales, values + start // 2, part, stop - start, head_dim, out
                 )
 
     for row in range(rows):
-        mine, total = (
-            _float_array(sums + 4 * row * head_dim, head_dim),
-            _float_array(states + 8 * row, 2)[1],
-        )
+        final_sums = _float_array(sums + 4 * row * head_dim, head_dim)
+        total = _float_array(states + 8 * row, 2)[1]
         out = _float_array(
             job.attended + _head_offset(job, job.attention_width, tile, head, row), head_dim
         )
         for i in range(head_dim):
-            out[i] = mine[i] / total
+            out[i] = final_sums[i] / total
 
 
 @inner
 def attend_rows(job: Any, stage: Any) -> None:
-    """A stage: attention of all rows."""
+    """Stage: attention of all rows."""
     scratch = job.scratch + job.scratch_bytes * thread_number()
     for item in work_items(job.work_counters + 8 * stage, job.pool.num_tiles * job.kv_heads):
         tile = _int64_array(job.pool.tiles + 24 * (item // job.kv_heads), 3)

@@ -1,9 +1,9 @@
-"""What makes bfloat16 quick on a CPU; exact, so nothing else has to know.
+"""Packs bfloat16 weights once for faster CPU products; the results are the same bits.
 
-PyTorch's linear reorders a bfloat16 weight into oneDNN's layout on every call; for the few rows of
-a decode step that costs as much as the product itself. Packing once, at start, gives the same bits
-in about half the time (measured on AVX512-BF16, two cores: LM head of 262,144 x 640 on 16 rows 41
--> 21 ms).
+PyTorch's linear reorders a bfloat16 weight into oneDNN's layout on every call, which for the few
+rows of a decode step costs as much as the product itself. Packing once at start takes about half
+the time per call (measured on AVX512-BF16, two cores: LM head of 262,144 x 640 on 16 rows 41 -> 21
+ms).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-_TYPICAL_ROWS = 16  # a hint for the layout
+_TYPICAL_ROWS = 16  # a hint to oneDNN
 _NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class PackedLinear(nn.Module):
-    """A linear layer without bias whose weight lies in oneDNN's own layout."""
+    """A linear layer without bias whose weight is in oneDNN's layout."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ class PackedLinear(nn.Module):
 def pack_model(text_model: Any, head: nn.Linear) -> nn.Module:
     """Pack the text model's linear layers in place.
 
-    The originals are dropped, except for the LM head's, which is the embedding table too.
+    The originals are dropped, except the LM head's, which is also the embedding table.
 
     Returns:
-        The LM head to use; the one given where this PyTorch can't pack.
+        The LM head to use: the given one if this PyTorch can't pack.
     """
     if not can_pack():
         return head
@@ -52,7 +52,7 @@ def pack_model(text_model: Any, head: nn.Linear) -> nn.Module:
 
 @torch.inference_mode()
 def can_pack() -> bool:
-    """The operators are PyTorch's own but not public: try them before relying on them."""
+    """Whether PyTorch's packing operators, which aren't public API, work here."""
     linear = nn.Linear(64, 96, bias=False, dtype=torch.bfloat16)
     rows = torch.randn(1, 3, 64, dtype=torch.bfloat16)
     try:

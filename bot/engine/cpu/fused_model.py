@@ -1,11 +1,10 @@
 """Gemma 3 in 8 bits on Parley's own kernels: all decoder layers of a step are one call.
 
-The same as `LeanGemma` on `Int8Linear`, more than twice as fast for one row. Products, norms,
-quantization, RoPE, attention and GELU are those of `layer_kernels.py` and `attention_kernel.py` at
-every batch size, so a row has the same bits alone and in a batch; they differ slightly from
-PyTorch's.
+Equivalent to `LeanGemma` on `Int8Linear`, but more than twice as fast for one row. Products, norms,
+quantization, RoPE, attention and GELU run in `layer_kernels.py` and `attention_kernel.py` at every
+batch size, so a row has the same bits alone and in a batch; they differ slightly from PyTorch's.
 
-Whatever a call needs besides the weights it makes for itself, so threads may call at once.
+A call allocates everything but the weights, so several threads may call at once.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ import torch
 from bot.engine.cpu import attention_kernel, jit, layer_kernels
 from bot.engine.cpu.int8_linear import Int8Linear, is_exact
 from bot.engine.cpu.jit import PANEL_WIDTH, STEP_BYTES
-from bot.engine.cpu.layer_kernels import JOB, NUM_STAGES
+from bot.engine.cpu.layer_kernels import JOB, Stage
 from bot.engine.cpu.lean_model import LeanGemma
 
 
 def kernels_are_exact() -> bool:
-    """Are the kernels exact here?"""
     return is_exact(FusedLinear)
 
 
 class FusedLinear(Int8Linear):
-    """A linear layer in 8 bits whose weight lies as the kernels read it, once for all batches."""
+    """An 8-bit linear layer whose weight is packed once, for all batch sizes."""
 
     def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
         self._outputs = len(whole)
@@ -40,21 +38,21 @@ class FusedLinear(Int8Linear):
 
     @property
     def padded_outputs(self) -> int:
-        """Outputs, filled up to whole panels."""
+        """Outputs, padded to whole panels."""
         return int(self._packed.shape[0]) * PANEL_WIDTH
 
     @property
     def num_steps(self) -> int:
-        """Instructions for one row's products."""
+        """Dot-product instructions per output."""
         return int(self._packed.shape[1])
 
     def job_fields(self) -> tuple[int, int, int, int]:
-        """A job's `LINEAR`."""
+        """The fields of a job's `LINEAR`."""
         panels = int(self._packed.shape[0])
         return self._packed.data_ptr(), self._scales.data_ptr(), panels, self.num_steps
 
     def unscaled_product(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The product [n, out], each row of which is still to be multiplied by its scale [n, 1]."""
+        """The product [n, out] and the scales [n, 1] its rows must still be multiplied by."""
         rows, count = rows.float().contiguous(), len(rows)
         workspace = _Workspace(count, self.num_steps)
         product, ones = torch.empty(count, self.padded_outputs), torch.ones(count)
@@ -72,7 +70,9 @@ class FusedGemma(LeanGemma):
     def __init__(self, text_model: Any) -> None:
         super().__init__(text_model, FusedLinear)
         config = text_model.config
-        jobs = self._jobs = np.zeros(len(self._layers), JOB)  # what is the same in every step
+        jobs = self._jobs = np.zeros(
+            len(self._layers), JOB
+        )  # the fields that are the same in every step
         jobs["num_layers"] = len(jobs)
         jobs["eps"] = config.rms_norm_eps
         jobs["width"] = config.hidden_size
@@ -95,7 +95,7 @@ class FusedGemma(LeanGemma):
 
     @staticmethod
     def can_run(config: Any, block_size: int) -> bool:
-        """Do a head and a block divide into the 16s that attention works in?"""
+        """Whether the head size and the block size are multiples of what attention needs."""
         return not (
             config.head_dim % attention_kernel.KEY_GROUP or block_size % attention_kernel.KEY_GROUP
         )
@@ -145,26 +145,26 @@ class FusedGemma(LeanGemma):
 
 
 class _Workspace:
-    """Room for a linear layer's rounded rows, and for counting the shares of some jobs' stages."""
+    """Memory for a linear layer's quantized rows and for the jobs' work counters."""
 
     def __init__(self, count: int, num_steps: int, jobs: int = 1) -> None:
         self.count = count
-        self.work_counters = torch.zeros(jobs, NUM_STAGES, dtype=torch.int64)
+        self.work_counters = torch.zeros(jobs, len(Stage), dtype=torch.int64)
         self.activations = torch.empty(count, num_steps * STEP_BYTES, dtype=torch.uint8)
         self.row_scales = torch.empty(count)
-        self.zero_points = torch.empty(count, dtype=torch.int32)
+        self.zero_point_sums = torch.empty(count, dtype=torch.int32)
 
     def fill_jobs(self, jobs: np.ndarray[Any, Any]) -> None:
-        """Fill it into the jobs."""
+        """Write the addresses into the jobs."""
         jobs["num_rows"] = self.count
         jobs["work_counters"] = self.work_counters.data_ptr() + np.arange(len(jobs)) * (
-            8 * NUM_STAGES
+            8 * len(Stage)
         )
         _set_addresses(
             jobs,
             activations=self.activations,
             row_scales=self.row_scales,
-            zero_points=self.zero_points,
+            zero_point_sums=self.zero_point_sums,
         )
 
 

@@ -1,6 +1,6 @@
-"""Attention in 16 bits for fused layers: the inputs of `attention_kernel.py`.
+"""The int16 attention backend: plans and K/V pools for `attention_kernel.py`.
 
-The fused layers (fused_model.py) attend inside their one call, so a pool here has no `attend`.
+The fused layers (fused_model.py) attend within their single call, so a pool has no `attend`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ import torch
 from bot.engine.attention.base import Row, Step
 
 QUERY_TILE = 8
-"""Rows of one sequence that are attended together, at most."""
+"""The most rows of one sequence in a tile."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedPlan:
-    """A step for one group of layers. All arrays are int64.
+    """A step's plan for one group of layers. All arrays are int64.
 
-    A row sees consecutive keys: those in its window up to itself, and if it is a picture's soft
-    token, up to the picture's last.
+    A row sees consecutive keys: from the start of its window to itself or, for a picture's soft
+    token, to the picture's last token.
 
     Attributes:
-        slots: [T], where a row's own K/V goes: block * block_size + place.
-        lows, highs: [T], the first and the last position that a row sees.
-        tables: the blocks of all sequences, one table behind another; index 0 of each is the block
-            of its first position.
-        tiles: [n, 3], consecutive rows of one sequence: the first, how many, and where its table
-            begins in `tables`. The longest first.
+        slot_mapping: [T], where each row's K/V goes: block * block_size + offset.
+        first_visible, last_visible: [T], the first and last position that each row sees.
+        block_tables: the block tables of all sequences, concatenated.
+        tiles: [n, 3], consecutive rows of one sequence: the first row, the number of rows, and the
+            start of the sequence's table in `block_tables`. Tiles with the most rows come first.
     """
 
     slot_mapping: Numbers
@@ -46,13 +45,13 @@ class PackedPlan:
     def from_rows(
         cls, rows: Sequence[Row], group: int, window: int | None, block_size: int
     ) -> PackedPlan:
-        """Plan the chunks of a step.
+        """Plan a step.
 
         Args:
-            rows: in the order in which they are computed.
+            rows: the step's chunks, in the order of the forward pass.
             group: index into each table's `blocks`.
-            window: how many tokens a row sees, itself included; None for all.
-            size: tokens a block.
+            window: tokens a row sees, itself included; None for all.
+            block_size: tokens in a block.
         """
         slots, lows, highs, tables, tiles = [], [], [], [], []
         at, begin = 0, 0
@@ -64,7 +63,7 @@ class PackedPlan:
             lows.append(np.maximum(0, places - window + 1) if window else np.zeros_like(places))
             high = places.copy()
             for span in row.spans:
-                # Soft tokens of one image see each other in both directions (no chunk cuts it).
+                # A picture's soft tokens see each other in both directions; no chunk cuts it.
                 high[max(span.start - row.start, 0) : max(span.end - row.start, 0)] = span.end - 1
             highs.append(high)
             tables.append(table)
@@ -73,7 +72,7 @@ class PackedPlan:
                 for first in reversed(range(0, row.count, QUERY_TILE))
             ]
             at, begin = at + row.count, begin + len(table)
-        # Prefill chunks come last among the rows and take longest: they are begun first.
+        # Prefill chunks are the last rows but take longest, so start them first.
         tiles.sort(key=lambda tile: -tile[1])
         return cls(
             np.concatenate(slots),
@@ -112,12 +111,12 @@ class Int16Backend:
 
 
 class PackedKV:
-    """One layer's pool, laid out as attention_kernel.py says. Block 0 is nobody's.
+    """One layer's pool, laid out as attention_kernel.py says. Block 0 is never allocated.
 
     Args:
-        step: has the plan of the step under way.
-        group: whose plan is this layer's.
-        blocks, size: how many, and tokens in each.
+        step: holds the plans of the current step.
+        group: the layer's group.
+        num_blocks, block_size: the number of blocks and the tokens in each.
     """
 
     def __init__(
@@ -134,12 +133,12 @@ class PackedKV:
         self.value_scales = torch.zeros_like(self.key_scales)
 
     def plan(self) -> PackedPlan:
-        """This layer's part of the step under way. Raises StaleStep if it is another thread's."""
+        """This layer's plan of the current step. Raises StaleStep if another thread began it."""
         plan: PackedPlan = self.step.plan(self.group)
         return plan
 
     def zero_blocks(self, blocks: list[int]) -> None:
-        """Nothing to do: what a failed sequence left is read by nobody who doesn't see it."""
+        """Do nothing: rows that don't see a failed sequence's K/V never read it."""
 
     def zero_all(self) -> None:
         for part in (self.keys, self.values, self.key_scales, self.value_scales):

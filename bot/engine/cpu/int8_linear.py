@@ -1,11 +1,11 @@
-"""Linear layers in 8 bits on a CPU: one scale a weight row, one scale a token.
+"""8-bit linear layers on a CPU: one scale per weight row, one scale per token.
 
-A token's activations are rounded by that token's own largest value, and sums of 8-bit products are
-whole numbers: a row of the result depends on that row alone, to the last bit, whoever else is in
-the batch. The kernels are PyTorch's own (oneDNN's): `qlinear_pointwise` for several rows,
-`_int_mm` for one (it has a third of the overhead); both give the same bits.
+A token's activations are quantized by their own largest value, and sums of 8-bit products are
+integers, so a row of the result depends on that row alone, to the last bit, whatever else is in the
+batch. The kernels are PyTorch's (oneDNN's): `qlinear_pointwise` for several rows and `_int_mm`,
+with a third of the overhead, for one; both give the same bits.
 
-Where Parley's own kernels run (`fused_model.py`), they serve instead; they round slightly
+Parley's own kernels (`fused_model.py`) replace them where they run; they round slightly
 differently.
 """
 
@@ -15,16 +15,16 @@ from functools import lru_cache
 
 import torch
 
-_SLICE_ROWS = 16384  # weight rows converted at once: the whole LM head in float32 would be 670 MB
-_MIN_ROWS = 4  # rows; for fewer of them `qlinear_pointwise` is slower than for these
+_SLICE_ROWS = 16384  # weight rows converted at once: the LM head in float32 would take 670 MB
+_MIN_ROWS = 4  # `qlinear_pointwise` is slower for fewer rows than for this many
 
 
 class Int8Linear:
-    """A linear layer without bias, in 8 bits.
+    """An 8-bit linear layer without bias.
 
     Args:
-        weights: [out, in] each, any float type; several are laid below one another.
-        single: keep a second copy of the weight, for the kernel that is quick for one row.
+        weights: [out, in] each, any float type; several are stacked along `out`.
+        single: keep a second copy of the weight for `_int_mm`, which is faster for one row.
     """
 
     def __init__(self, *weights: torch.Tensor, single: bool = True) -> None:
@@ -42,7 +42,7 @@ class Int8Linear:
         self._lay_out(whole, single)
 
     def _lay_out(self, whole: torch.Tensor, single: bool) -> None:
-        """Keep the weight, int8 [out, in], as the kernels want it."""
+        """Keep the weight, int8 [out, in], in the kernels' layout."""
         self._zeros = torch.zeros(len(whole), dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
         self._single = whole.t() if single else None
@@ -53,12 +53,12 @@ class Int8Linear:
         return product.mul_(scale)
 
     def unscaled_product(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The product [n, out], each row of which is still to be multiplied by its scale [n, 1].
+        """The product [n, out] and the scales [n, 1] its rows must still be multiplied by.
 
-        For the LM head, whose largest values can be found without that.
+        The LM head skips the multiplication, since the order of the logits doesn't depend on it.
         """
         scale = rows.abs().amax(-1, keepdim=True).mul_(1 / 127)
-        # A row of zeros gives NaN here and whatever integers, times a scale of 0: zeros.
+        # A row of zeros gives NaN and arbitrary integers here, but its scale is 0.
         levels = rows.div(scale).round_().to(torch.int8)
         count = len(levels)
         if self._single is not None and count == 1:
@@ -75,9 +75,9 @@ class Int8Linear:
 
 @lru_cache(maxsize=1)
 def kernels_are_exact() -> bool:
-    """Do these kernels exist here, and are they exact?
+    """Whether these kernels exist and are exact here.
 
-    They are PyTorch's own but not public; and without VNNI (before 2019 or so) oneDNN adds pairs
+    They aren't part of PyTorch's public API, and without VNNI (before about 2019) oneDNN sums pairs
     of products in 16 bits, which saturates.
     """
     try:
@@ -88,7 +88,7 @@ def kernels_are_exact() -> bool:
 
 @torch.inference_mode()
 def is_exact(linear: type[Int8Linear]) -> bool:
-    """Are these linear layers right about the largest sums, of one row and of several?"""
+    """Whether a linear class computes the largest sums exactly, for one row and for several."""
     weight = torch.full((96, 256), 0.5)
     weight[::2] *= -1
     rows = torch.ones(5, 256)

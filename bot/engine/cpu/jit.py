@@ -1,11 +1,12 @@
-"""What the CPU kernels are compiled with: instructions, PyTorch's threads, numba's cache.
+"""Compiles the CPU kernels: hand-picked instructions, PyTorch's threads, numba's disk cache.
 
-Two kinds of CPU serve. With AVX512-VNNI (servers since 2019, Zen 4) one instruction adds four 8-bit
-products to each of 16 sums. With AVX2 alone (nearly every PC since 2013) the bytes are widened to
-16 bits and two products are added to each of 8 sums: the one that multiplies bytes adds up in 16
-bits, where two products may not fit. Both give the same whole numbers.
+Two kinds of CPU are supported. With AVX512-VNNI (servers since 2019, Zen 4) one instruction adds
+four 8-bit products to each of 16 sums. With only AVX2 (nearly every PC since 2013), bytes are
+widened to 16 bits and two products are added to each of 8 sums, since AVX2's byte multiplication
+sums in 16 bits, where two products may overflow. Both compute the same integers.
 
-Importing this raises where neither is there, or numba or GNU's OpenMP (PyTorch for Linux) is not.
+Importing this raises if the CPU has neither, or if numba or GNU OpenMP (used by PyTorch for Linux)
+is missing.
 """
 
 from __future__ import annotations
@@ -24,30 +25,33 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-# What numba compiles for: this CPU, unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say another.
+# The CPU numba compiles for: this one, unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are set.
 _FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 _VNNI = "+avx512vnni" in _FEATURES
 
 _F = np.float32
 ROUNDING_MAGIC = _F(3 << 22)
-"""Added and taken off: to the nearest whole number, of two the even one."""
+"""Adding and subtracting it rounds a small float32 to the nearest integer, ties to even."""
 PANEL_WIDTH = 32
-"""Outputs whose weights lie together."""
+"""Outputs whose weights are interleaved."""
 DOT_DEPTH = 4 if _VNNI else 2
-"""Products that one instruction adds up for each output."""
+"""Products that one instruction adds to each sum."""
 ACTIVATION_DTYPE: Any = np.int8 if _VNNI else np.int16
-"""What an activation is rounded to, as the instruction wants it."""
+"""The type of quantized activations that the instruction takes."""
 STEP_BYTES = 4
-"""Bytes of a row's levels that one instruction takes."""
+"""Bytes of a row's activations that one instruction takes."""
 MAX_TILE_ROWS = 8 if _VNNI else 4
-"""The most rows of a tile: their sums leave room for what is multiplied."""
-_SOURCES = ("jit.py", "attention_kernel.py", "layer_kernels.py")  # what a kernel is made of
+"""The most rows in a tile: their sums must leave registers for the operands."""
+_SOURCES = (
+    "jit.py",
+    "attention_kernel.py",
+    "layer_kernels.py",
+)  # the files whose code a kernel may contain
 LANES = 16 if _VNNI else 8
-"""32-bit numbers a register holds."""
+"""32-bit lanes of a register."""
 _MAX_SUM_REGISTERS = 16 if _VNNI else 8  # registers that may hold sums
 
-# numba tells a type checker nothing. Python's own division would check for 0 in every turn of a
-# loop, hence `error_model`.
+# numba is untyped. `error_model="numpy"` avoids a zero check for every division in a loop.
 Decorator = Callable[[Callable[..., Any]], Any]
 inner: Decorator = njit(error_model="numpy")
 regrouped: Decorator = njit(error_model="numpy", fastmath={"reassoc"})
@@ -57,11 +61,11 @@ _native_with_literals: Decorator = intrinsic(prefer_literal=True)
 
 
 def _load_openmp() -> Any:
-    """`GOMP_parallel` of the OpenMP that PyTorch has loaded: one pool of threads for both.
+    """`GOMP_parallel` from PyTorch's own OpenMP, so that both share one pool of threads.
 
     Raises:
-        ImportError: this CPU can't run what is compiled below.
-        AttributeError: PyTorch has another OpenMP.
+        ImportError: this CPU can't run the kernels.
+        AttributeError: PyTorch uses another OpenMP.
     """
     if not _VNNI and "+avx2" not in _FEATURES:
         raise ImportError("this CPU has neither AVX512-VNNI nor AVX2")
@@ -74,19 +78,19 @@ def _load_openmp() -> Any:
 _parallel = _load_openmp()
 _barrier: Any = types.ExternalFunction("GOMP_barrier", types.void())
 thread_number: Any = types.ExternalFunction("omp_get_thread_num", types.int32())
-"""The number of the thread that asks, from 0."""
+"""The calling thread's number, from 0."""
 
 
 def run_parallel(function: Any, job: int) -> None:
-    """Run a kernel on the job at an address, on all of PyTorch's threads."""
+    """Run a kernel on all of PyTorch's threads. `job`: the address of its job."""
     _parallel(function.address, job, torch.get_num_threads(), 0)
 
 
 def compile_kernel(signature: Any) -> Decorator:
-    """A kernel's machine code, from numba's files or made now.
+    """Decorator that compiles a kernel or loads it from numba's disk cache.
 
-    numba compiles anew when the function's own file has changed; the digest in its name does the
-    same for the others.
+    numba recompiles when the function's own file changes; the digest added to the function's name
+    does the same for the other source files.
     """
     digest = hashlib.blake2b(digest_size=6)
     for name in _SOURCES:
@@ -96,7 +100,7 @@ def compile_kernel(signature: Any) -> Decorator:
         function.__qualname__ += f"_{digest.hexdigest()}"
         try:
             return cfunc(signature, cache=True)(function)
-        except Exception:  # numba may write nowhere, or what it kept is spoilt
+        except Exception:  # the cache isn't writable or is corrupt
             return cfunc(signature)(function)
 
     return compile_cached
@@ -104,7 +108,7 @@ def compile_kernel(signature: Any) -> Decorator:
 
 @inner
 def work_items(counter: Any, count: Any) -> Any:
-    """The shares of a stage that fall to this thread; ends when all threads have done theirs."""
+    """Yield work items of a stage to this thread; returns once all threads have finished theirs."""
     item = _fetch_increment(counter)
     while item < count:
         yield item
@@ -114,7 +118,7 @@ def work_items(counter: Any, count: Any) -> Any:
 
 @native
 def as_pointer(typing: Any, address: Any) -> Any:
-    """An address as a pointer."""
+    """Convert an address to a pointer."""
 
     def emit_ir(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
@@ -124,7 +128,7 @@ def as_pointer(typing: Any, address: Any) -> Any:
 
 @native
 def _fetch_increment(typing: Any, counter: Any) -> Any:
-    """Add 1 to the int64 at an address, atomically; what was there before."""
+    """Atomically increment the int64 at an address and return its previous value."""
 
     def emit_ir(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = types.int64
@@ -136,7 +140,7 @@ def _fetch_increment(typing: Any, counter: Any) -> Any:
 
 @native
 def float_from_bits(typing: Any, bits: Any) -> Any:
-    """The float32 with these bits."""
+    """Reinterpret an int32 as a float32."""
 
     def emit_ir(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
@@ -146,9 +150,9 @@ def float_from_bits(typing: Any, bits: Any) -> Any:
 
 @inner
 def max_magnitude(row: Any) -> Any:
-    """The largest value of a float32 row, its sign aside; NaN or infinity if one of them is."""
+    """The largest absolute value of a float32 row; NaN or infinity if it has any."""
     bits, top = row.view(np.int32), np.int32(0)
-    for i in range(bits.size):  # whole numbers are in the same order, NaN above infinity
+    for i in range(bits.size):  # integers sort like the floats, NaN above infinity
         top = max(top, np.int32(bits[i] & np.int32(0x7FFFFFFF)))
     return float_from_bits(top)
 
@@ -162,14 +166,14 @@ _EXP = tuple(
         5.0000001201e-1,
     )
 )  # fmt: skip
-"""Factors of a polynomial for (e**r - 1 - r) / r**2, the highest power first (Cephes' expf)."""
+"""Coefficients of (exp(r) - 1 - r) / r**2, highest power first (from Cephes' expf)."""
 
 
 @contracted
 def fast_exp(x: Any) -> Any:
-    """e**x in float32, to a unit in the last place; x within 87 of 0.
+    """exp(x) in float32, accurate to one unit in the last place, for |x| <= 87.
 
-    A loop around math.exp is not vectorised, one around this is.
+    Unlike math.exp, it is vectorized in loops.
     """
     n = (x * _LOG2E + ROUNDING_MAGIC) - ROUNDING_MAGIC
     r = x - n * _LN2_HIGH + n * _LN2_LOW
@@ -186,30 +190,30 @@ WORDS, FLOATS = ir.VectorType(_WORD, LANES), ir.VectorType(_FLOAT, LANES)
 _BYTES = ir.VectorType(_BYTE, LANES * DOT_DEPTH)
 _SHORTS = ir.VectorType(_SHORT, LANES * DOT_DEPTH)
 PAIRS = ir.VectorType(_SHORT, LANES * 2)
-"""A register of 16-bit numbers."""
+"""A register of 16-bit lanes."""
 _FACTORS = _BYTES if _VNNI else _SHORTS
 
 
 @_native_with_literals
 def multiply_tile(
-    typing: Any, rows: Any, panel: Any, steps: Any, scales: Any, levels: Any, starts: Any,
-    sizes: Any, out: Any, width: Any,
+    typing: Any, rows: Any, panel: Any, steps: Any, scales: Any, activations: Any, starts: Any,
+    row_scales: Any, out: Any, width: Any,
 ) -> Any:  # fmt: skip
-    """out[r, :32] = (starts[r] + levels[r] @ panel) * scales * sizes[r] for `rows` rows.
+    """out[r, :32] = (starts[r] + activations[r] @ panel) * scales * row_scales[r] for `rows` rows.
 
-    The one loop whose instructions matter, so it is put together by hand: all sums stay in
-    registers. Where a panel's sums for all rows are too many, it goes over the panel several times.
+    The kernels' inner loop, written in LLVM IR so that all sums stay in registers. If a panel has
+    more sums than there are registers, the loop runs over the panel several times.
 
     All arguments but `rows` (a literal) are int64.
 
     Args:
-        rows: at most `ROWS`.
-        panel: address of uint8 [steps, 32, DEPTH].
+        rows: at most `MAX_TILE_ROWS`.
+        panel: address of uint8 [steps, 32, DOT_DEPTH].
         steps: at least 1.
         scales: address of float32 [32].
-        levels: address of LEVEL [rows, steps * DEPTH].
-        starts, sizes: addresses of int32 [rows] and float32 [rows].
-        out: address of float32 [rows, 32], `width` numbers from one row to the next.
+        activations: address of ACTIVATION_DTYPE [rows, steps * DOT_DEPTH].
+        starts, row_scales: addresses of int32 [rows] and float32 [rows].
+        out: address of float32 [rows, 32]; rows are `width` floats apart.
     """
     count = rows.literal_value
     registers = PANEL_WIDTH // LANES
@@ -224,12 +228,12 @@ def multiply_tile(
 
 
 def _emit_tile_loop(
-    b: Any, count: int, parts: range, panel: Any, steps: Any, scales: Any, levels: Any,
-    starts: Any, sizes: Any, out: Any, width: Any,
+    b: Any, count: int, parts: range, panel: Any, steps: Any, scales: Any, activations: Any,
+    starts: Any, row_scales: Any, out: Any, width: Any,
 ) -> None:  # fmt: skip
-    """Those registers of a tile, in one loop."""
+    """Emit the loop for some of a tile's registers."""
     where = [(row, part) for row in range(count) for part in range(len(parts))]
-    first = [splat_scalar(b, load_vector(b, _WORD, starts, 4 * row), WORDS) for row in range(count)]
+    first = [splat_scalar(b, load_value(b, _WORD, starts, 4 * row), WORDS) for row in range(count)]
 
     entry, loop, end = b.block, b.append_basic_block("step"), b.append_basic_block("end")
     b.branch(loop)
@@ -237,14 +241,14 @@ def _emit_tile_loop(
     step, sums = b.phi(_LONG), [b.phi(WORDS) for _ in where]
     place = b.add(panel, b.mul(step, _LONG(PANEL_WIDTH * DOT_DEPTH)))
     weights = [
-        _widen_weights(b, load_vector(b, _BYTES, place, LANES * DOT_DEPTH * part)) for part in parts
+        _widen_weights(b, load_value(b, _BYTES, place, LANES * DOT_DEPTH * part)) for part in parts
     ]
     added = []
     for row in range(count):
-        place = b.add(levels, b.mul(b.add(step, b.mul(steps, _LONG(row))), _LONG(STEP_BYTES)))
-        level = b.bitcast(splat_scalar(b, load_vector(b, _WORD, place), WORDS), _FACTORS)
+        place = b.add(activations, b.mul(b.add(step, b.mul(steps, _LONG(row))), _LONG(STEP_BYTES)))
+        activation = b.bitcast(splat_scalar(b, load_value(b, _WORD, place), WORDS), _FACTORS)
         row_sums = sums[row * len(parts) : (row + 1) * len(parts)]
-        added += [_dot_bytes(b, s, w, level) for s, w in zip(row_sums, weights, strict=True)]
+        added += [_dot_bytes(b, s, w, activation) for s, w in zip(row_sums, weights, strict=True)]
     following = b.add(step, _LONG(1))
     step.add_incoming(_LONG(0), entry)
     step.add_incoming(following, loop)
@@ -256,22 +260,22 @@ def _emit_tile_loop(
     b.position_at_end(end)
     for (row, part), total in zip(where, added, strict=True):
         offset = 4 * LANES * parts[part]
-        size = splat_scalar(b, load_vector(b, _FLOAT, sizes, 4 * row), FLOATS)
+        row_scale = splat_scalar(b, load_value(b, _FLOAT, row_scales, 4 * row), FLOATS)
         product = b.fmul(
-            b.fmul(b.sitofp(total, FLOATS), load_vector(b, FLOATS, scales, offset)), size
+            b.fmul(b.sitofp(total, FLOATS), load_value(b, FLOATS, scales, offset)), row_scale
         )
         place = b.add(b.add(out, b.mul(width, _LONG(4 * row))), _LONG(offset))
         b.store(product, b.inttoptr(place, FLOATS.as_pointer()), align=4)
 
 
-def load_vector(b: Any, kind: Any, address: Any, offset: int = 0) -> Any:
-    """What lies some bytes behind an address, aligned or not."""
+def load_value(b: Any, kind: Any, address: Any, offset: int = 0) -> Any:
+    """Load from an address plus some bytes, aligned or not."""
     place = b.inttoptr(b.add(address, _LONG(offset)), kind.as_pointer())
     return b.load(place, align=1)
 
 
 def splat_scalar(b: Any, value: Any, kind: Any) -> Any:
-    """A vector of one value."""
+    """A vector with the value in every lane."""
     one = b.insert_element(kind(ir.Undefined), value, _WORD(0))
     return b.shuffle_vector(one, one, ir.VectorType(_WORD, kind.count)([0] * kind.count))
 
@@ -280,15 +284,15 @@ def _widen_weights(b: Any, weights: Any) -> Any:
     return weights if _VNNI else b.zext(weights, _SHORTS)
 
 
-def _dot_bytes(b: Any, sums: Any, weights: Any, levels: Any) -> Any:
+def _dot_bytes(b: Any, sums: Any, weights: Any, activations: Any) -> Any:
     if not _VNNI:
-        return dot_pairs(b, sums, weights, levels)
+        return dot_pairs(b, sums, weights, activations)
     name = "llvm.x86.avx512.vpdpbusd.512"
-    return _call_intrinsic(b, name, WORDS, [sums, weights, levels])
+    return _call_intrinsic(b, name, WORDS, [sums, weights, activations])
 
 
 def dot_pairs(b: Any, sums: Any, one: Any, other: Any) -> Any:
-    """Two products of 16-bit numbers added to each of the sums."""
+    """Add two products of 16-bit numbers to each sum."""
     if _VNNI:
         words = [b.bitcast(pairs, WORDS) for pairs in (one, other)]
         return _call_intrinsic(b, "llvm.x86.avx512.vpdpwssd.512", WORDS, [sums, *words])
@@ -300,18 +304,18 @@ def _call_intrinsic(b: Any, name: str, kind: Any, arguments: list[Any]) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, function, name), arguments)
 
 
-def select_or(b: Any, wanted: Any, vector: Any, other: float) -> Any:
-    """A vector of floats where `wanted`, elsewhere a number."""
-    return b.select(wanted, vector, ir.Constant(vector.type, [other] * vector.type.count))
+def select_or(b: Any, mask: Any, vector: Any, other: float) -> Any:
+    """A vector of floats where the mask is set, elsewhere a constant."""
+    return b.select(mask, vector, ir.Constant(vector.type, [other] * vector.type.count))
 
 
 def max_signed(b: Any, one: Any, other: Any) -> Any:
-    """The larger of two whole numbers, or vectors of them."""
+    """The larger of two integers or integer vectors."""
     return b.select(b.icmp_signed(">", one, other), one, other)
 
 
 def reduce_vectors(b: Any, vectors: list[Any], merge: Callable[[Any, Any, Any], Any]) -> Any:
-    """All numbers of some vectors merged two by two, in a fixed order."""
+    """Reduce all lanes of some vectors pairwise, in a fixed order."""
     while len(vectors) > 1:
         vectors = [merge(b, *vectors[at : at + 2]) for at in range(0, len(vectors), 2)]
     (vector,) = vectors
@@ -325,7 +329,7 @@ def reduce_vectors(b: Any, vectors: list[Any], merge: Callable[[Any, Any, Any], 
 
 
 def emit_exp(b: Any, x: Any) -> Any:
-    """`exp` of a vector."""
+    """`fast_exp` of a vector."""
 
     def float_constant(value: Any) -> Any:
         return ir.Constant(FLOATS, [float(_F(value))] * LANES)

@@ -1,19 +1,20 @@
-"""8-bit decoder layer kernels for `fused_model.py` (attention is `attention_kernel.py`).
+"""int8 decoder layer kernels for `fused_model.py` (attention is in `attention_kernel.py`).
 
-Compiled by numba once and kept on disk. A *job* is a C struct of addresses and sizes (`JOB`). A
-function that is given one runs on every thread of PyTorch's own OpenMP pool at once (`run`): its
-stages are cut into shares, a thread takes the next when it has done its last, and between two
-stages all wait for one another. Python's lock is free meanwhile.
+numba compiles them once and caches them on disk. A *job* is a C struct of addresses and sizes
+(`JOB`). A kernel runs on all threads of PyTorch's OpenMP pool at once (`run_parallel`). Its stages
+are divided into work items, which threads take one by one; a barrier separates two stages. Python's
+lock is released meanwhile.
 
-Every stage works on one row at a time, in the same order whoever else is in the batch, and sums of
-8-bit products are whole numbers. So a row's result depends on that row alone, to the last bit.
+Every stage processes each row by itself in a fixed order, and sums of 8-bit products are integers,
+so a row's result depends on that row alone, to the last bit.
 
-Importing this raises where `jit.py` does.
+Importing this raises if importing `jit.py` does.
 """
 
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -38,23 +39,45 @@ from bot.engine.cpu.jit import (
     work_items,
 )
 
-_MAX_WORK_ITEMS = 32  # into how many shares a product is cut, at most
-_PANELS_PER_SLICE = 512  # panels packed at once
-NUM_STAGES = 11
-"""Stages of a layer."""
+_MAX_WORK_ITEMS = 32  # per matrix product, at most
+_PANELS_PER_SLICE = 512  # panels packed at once, to limit temporary memory
+
+
+class Stage(IntEnum):
+    """Stages of a decoder layer: indices of their work counters, in order of execution."""
+
+    QUANTIZE_ATTENTION_INPUT = 0
+    QKV_PRODUCT = 1
+    ROPE_AND_STORE = 2
+    ATTENTION = 3
+    QUANTIZE_ATTENDED = 4
+    OUT_PRODUCT = 5
+    QUANTIZE_MLP_INPUT = 6
+    GATE_UP_PRODUCT = 7
+    QUANTIZE_GATED = 8
+    DOWN_PRODUCT = 9
+    ADD_MLP_OUTPUT = 10
+
+
+class LinearStage(IntEnum):
+    """Stages of a linear layer alone."""
+
+    QUANTIZE = 0
+    PRODUCT = 1
+
 
 LINEAR = np.dtype([(name, np.int64) for name in ("weights", "scales", "num_panels", "num_steps")])
-"""A packed weight: uint8 [panels, steps, 32, DEPTH], float32 [panels * 32], and the sizes."""
+"""A packed weight: uint8 [panels, steps, 32, DOT_DEPTH], float32 [panels * 32], and the sizes."""
 POOL = np.dtype(
     [
-        # As attention_kernel.py lays them: int16, and float32 [blocks, kv_heads, size].
+        # Laid out as attention_kernel.py says: int16, and float32 [blocks, kv_heads, block_size].
         ("keys", np.int64),
         ("values", np.int64),
         ("key_scales", np.int64),
         ("value_scales", np.int64),
-        ("block_size", np.int64),  # tokens a block
-        ("qmax", np.int64),  # the largest key or value
-        # `PackedPlan`'s.
+        ("block_size", np.int64),  # tokens
+        ("qmax", np.int64),  # the largest quantized key or value
+        # The arrays of a `PackedPlan`.
         ("slot_mapping", np.int64),
         ("first_visible", np.int64),
         ("last_visible", np.int64),
@@ -63,52 +86,49 @@ POOL = np.dtype(
         ("num_tiles", np.int64),
     ]
 )
-"""A layer's K/V and who reads what of it in this step."""
+"""A layer's K/V pool and the step's plan for it."""
 
 JOB = np.dtype(
     [
-        ("num_layers", np.int64),  # jobs that lie one behind another, this one included
-        (
-            "work_counters",
-            np.int64,
-        ),  # int64 [STAGES]: how many shares of each stage are taken; zeros
-        ("num_rows", np.int64),  # rows
-        ("rows", np.int64),  # float32 [count, width]: what flows through the model
+        ("num_layers", np.int64),  # consecutive jobs from this one on, one per layer
+        ("work_counters", np.int64),  # int64 [len(Stage)], zeros: work items taken
+        ("num_rows", np.int64),
+        ("rows", np.int64),  # float32 [num_rows, width]: the residual stream
         ("width", np.int64),
         ("eps", np.float64),
-        # For whichever linear layer is at hand: its rows in 8 bits, LEVEL [count, inputs]; what
-        # each is to be multiplied by, float32 [count]; where its sums start, int32 [count]; and
-        # its product, float32 [count, outputs].
+        # Of the current linear layer: quantized rows, ACTIVATION_DTYPE [num_rows, inputs]; their
+        # scales, float32 [num_rows]; the initial values of their sums, which compensate for the
+        # weights' zero point, int32 [num_rows]; and the product, float32 [num_rows, outputs].
         ("activations", np.int64),
         ("row_scales", np.int64),
-        ("zero_points", np.int64),
+        ("zero_point_sums", np.int64),
         ("product", np.int64),
-        # A linear layer alone.
+        # Only for `run_linear`.
         ("linear", LINEAR),
-        ("unit_scales", np.int64),  # float32 [count]
-        # Attention and before.
-        ("before_attention", np.int64),  # norms: float32 [width]
+        ("unit_scales", np.int64),  # float32 [num_rows], all 1
+        # Attention and its input.
+        ("before_attention", np.int64),  # norm weights: float32 [width]
         ("qkv", LINEAR),
-        ("qkv_states", np.int64),  # float32 [count, outputs of qkv]
-        ("head_norms", np.int64),  # float32 [query_heads + kv_heads, dim]
+        ("qkv_states", np.int64),  # float32 [num_rows, outputs of qkv]
+        ("head_norms", np.int64),  # float32 [query_heads + kv_heads, head_dim]
         ("head_dim", np.int64),
-        ("cos", np.int64),  # float32 [count, dim]
-        ("sin", np.int64),  # the same; the first half carries the rotation's minus
+        ("cos", np.int64),  # float32 [num_rows, head_dim]
+        ("sin", np.int64),  # the same; its first half is negated
         ("query_heads", np.int64),
         ("kv_heads", np.int64),
         ("attention_scale", np.float64),
-        ("scratch", np.int64),  # of each thread, `scratch_bytes` bytes
+        ("scratch", np.int64),  # `scratch_bytes` for each thread
         ("scratch_bytes", np.int64),
         ("pool", POOL),
         # After attention.
-        ("attended", np.int64),  # float32 [count, attention_width]
+        ("attended", np.int64),  # float32 [num_rows, attention_width]
         ("attention_width", np.int64),
         ("out", LINEAR),
         ("after_attention", np.int64),
         ("before_mlp", np.int64),
         ("gate_up", LINEAR),
-        ("gated", np.int64),  # float32 [count, outputs of gate_up]: gate, then up
-        ("intermediate_size", np.int64),  # how many each
+        ("gated", np.int64),  # float32 [num_rows, outputs of gate_up]: gate, then up
+        ("intermediate_size", np.int64),  # of gate and up each
         ("down", LINEAR),
         ("after_mlp", np.int64),
     ]
@@ -121,11 +141,11 @@ _TINY, _INFINITY = _F(1e-30), _F(np.inf)
 
 
 def pack_weight(weight: torch.Tensor) -> torch.Tensor:
-    """An int8 weight [out, in] as the kernels read it: uint8 [panels, steps, 32, DEPTH].
+    """Pack an int8 weight [out, in] for the kernels: uint8 [panels, steps, 32, DOT_DEPTH].
 
-    The instruction multiplies unsigned by signed bytes, so 128 is added here and taken off where
-    the sums start. What fills up the last panel and the last step is 0: it adds nothing to the
-    sum, whatever it is multiplied by.
+    The instruction multiplies unsigned by signed bytes, so weights are stored with a zero point of
+    128, for which `zero_point_sums` compensate. The padding of the last panel and step is 0, which
+    adds nothing to a sum.
     """
     outputs, inputs = weight.shape
     panels, steps = -(-outputs // PANEL_WIDTH), -(-inputs // DOT_DEPTH)
@@ -143,13 +163,13 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
 
 @inner
 def _float_row(address: Any, row: Any, length: Any) -> Any:
-    """Row `row` of a float32 matrix of `length` columns."""
+    """Row `row` of a float32 matrix with `length` columns."""
     return carray(as_pointer(address + 4 * row * length), length, _F)
 
 
 @regrouped
 def _inv_rms(row: Any, eps: Any) -> Any:
-    """What makes the root mean square of a row 1. In 16 sums at once, hence `reassoc`."""
+    """1 / the root mean square of a row; `reassoc` allows 16 partial sums."""
     total = _ZERO
     for value in row:
         total += value * value
@@ -162,16 +182,16 @@ def _gelu_gate(gate: Any, up: Any) -> None:
     for i in range(gate.size):
         x = gate[i]
         t = _F(-1.5957691) * (x + _F(0.044715) * x * x * x)
-        t = t if t < _F(87) else _F(87)  # NaN too: x itself carries it on
+        t = t if t < _F(87) else _F(87)  # also for NaN, which x propagates
         t = t if t > _F(-87) else _F(-87)
         gate[i] = x / (_ONE + fast_exp(t)) * up[i]
 
 
 @inner
 def _quantize_row(row: Any, job: Any, at: Any, steps: Any) -> None:
-    """Row `at` of a linear layer's input into 8 bits, by its own largest value.
+    """Quantize a linear layer's input row `at` to 8 bits by its own largest value.
 
-    What isn't finite makes the row's size so, and with it all of its product. A row smaller than
+    If a value isn't finite, neither is the row's scale, nor any of its product. A row smaller than
     1e-30 counts as zeros.
     """
     largest = max_magnitude(row)
@@ -188,13 +208,13 @@ def _quantize_row(row: Any, job: Any, at: Any, steps: Any) -> None:
     else:
         levels[:] = 0
     _float_row(job.row_scales, at, 1)[0] = largest * _F(1 / 127)
-    # The weights lie there with 128 added.
-    carray(as_pointer(job.zero_points + 4 * at), 1, np.int32)[0] = np.int32(-128) * total
+    # Compensates for the weights' zero point of 128.
+    carray(as_pointer(job.zero_point_sums + 4 * at), 1, np.int32)[0] = np.int32(-128) * total
 
 
 @inner
 def _norm_quantize_row(row: Any, norm: Any, scratch: Any, job: Any, at: Any, steps: Any) -> None:
-    """A row through an RMS norm and into 8 bits."""
+    """Apply an RMS norm to a row and quantize it."""
     inv_rms = _inv_rms(row, job.eps)
     for i in range(row.size):
         scratch[i] = row[i] * inv_rms * norm[i]
@@ -203,7 +223,7 @@ def _norm_quantize_row(row: Any, norm: Any, scratch: Any, job: Any, at: Any, ste
 
 @inner
 def _add_normed(row: Any, update: Any, norm: Any, eps: Any) -> None:
-    """row += norm(found)"""
+    """row += norm(update)"""
     inv_rms = _inv_rms(update, eps)
     for i in range(row.size):
         row[i] += update[i] * inv_rms * norm[i]
@@ -211,7 +231,7 @@ def _add_normed(row: Any, update: Any, norm: Any, eps: Any) -> None:
 
 @inner
 def _norm_rope(head: Any, norm: Any, cos: Any, sin: Any, eps: Any) -> None:
-    """One head's norm and rotation by halves, in place."""
+    """Apply one head's norm and RoPE (rotating halves) in place."""
     inv_rms = _inv_rms(head, eps)
     half = head.size // 2
     for i in range(half):
@@ -222,7 +242,7 @@ def _norm_rope(head: Any, norm: Any, cos: Any, sin: Any, eps: Any) -> None:
 
 @inner
 def _multiply_panel(job: Any, linear: Any, number: Any, row_scales: Any, out: Any) -> None:
-    """One panel's outputs for all rows."""
+    """Compute one panel's outputs for all rows."""
     weights = linear.weights + number * linear.num_steps * (PANEL_WIDTH * DOT_DEPTH)
     scales, width = linear.scales + number * (4 * PANEL_WIDTH), linear.num_panels * PANEL_WIDTH
     out += number * (4 * PANEL_WIDTH)
@@ -230,7 +250,7 @@ def _multiply_panel(job: Any, linear: Any, number: Any, row_scales: Any, out: An
     while left > 0:
         levels, starts = (
             job.activations + row * linear.num_steps * STEP_BYTES,
-            job.zero_points + 4 * row,
+            job.zero_point_sums + 4 * row,
         )
         row_scale, place = row_scales + 4 * row, out + 4 * row * width
         if left >= MAX_TILE_ROWS:
@@ -267,7 +287,7 @@ def _multiply_panel(job: Any, linear: Any, number: Any, row_scales: Any, out: An
 
 @inner
 def _multiply_rows(job: Any, stage: Any, linear: Any, row_scales: Any, out: Any) -> None:
-    """The rows in 8 bits times a weight, to float32 [count, outputs] at `out`."""
+    """Multiply the quantized rows by a weight, to float32 [num_rows, outputs] at `out`."""
     panels_per_item = (linear.num_panels + _MAX_WORK_ITEMS - 1) // _MAX_WORK_ITEMS
     for item in work_items(job.work_counters + 8 * stage, _MAX_WORK_ITEMS):
         for number in range(
@@ -278,7 +298,7 @@ def _multiply_rows(job: Any, stage: Any, linear: Any, row_scales: Any, out: Any)
 
 @inner
 def _quantize_attention_input(job: Any, stage: Any) -> None:
-    """A norm, then 8 bits for q, k and v."""
+    """Apply the norm and quantize for q, k and v."""
     norm = _float_row(job.before_attention, 0, job.width)
     for row in work_items(job.work_counters + 8 * stage, job.num_rows):
         scratch = _float_row(job.product, row, job.width)
@@ -289,7 +309,7 @@ def _quantize_attention_input(job: Any, stage: Any) -> None:
 
 @inner
 def _rope_and_store(job: Any, stage: Any) -> None:
-    """q's and k's norms and rotation; keys and values go into the pool."""
+    """Apply q's and k's norms and RoPE; store keys and values in the pool."""
     for row in work_items(job.work_counters + 8 * stage, job.num_rows):
         states = job.qkv_states + 4 * row * job.qkv.num_panels * PANEL_WIDTH
         cos, sin = _float_row(job.cos, row, job.head_dim), _float_row(job.sin, row, job.head_dim)
@@ -305,14 +325,14 @@ def _rope_and_store(job: Any, stage: Any) -> None:
 
 @inner
 def _quantize_rows(job: Any, stage: Any, rows: Any, width: Any, steps: Any) -> None:
-    """8 bits of float32 [count, width]."""
+    """Quantize float32 [num_rows, width]."""
     for row in work_items(job.work_counters + 8 * stage, job.num_rows):
         _quantize_row(_float_row(rows, row, width), job, row, steps)
 
 
 @inner
 def _quantize_mlp_input(job: Any, stage: Any) -> None:
-    """What attention gave is added, then a norm and 8 bits for gate and up."""
+    """Add attention's output, apply the norm and quantize for gate and up."""
     post_norm, pre_norm = (
         _float_row(job.after_attention, 0, job.width),
         _float_row(job.before_mlp, 0, job.width),
@@ -328,7 +348,7 @@ def _quantize_mlp_input(job: Any, stage: Any) -> None:
 
 @inner
 def _quantize_gated(job: Any, stage: Any) -> None:
-    """GELU of the gate times up, then 8 bits for down."""
+    """Compute gelu(gate) * up and quantize for down."""
     for row in work_items(job.work_counters + 8 * stage, job.num_rows):
         both = job.gated + 4 * row * job.gate_up.num_panels * PANEL_WIDTH
         gate, up = (
@@ -341,7 +361,7 @@ def _quantize_gated(job: Any, stage: Any) -> None:
 
 @inner
 def _add_mlp_output(job: Any, stage: Any) -> None:
-    """What the MLP gave is added."""
+    """Add the MLP's output."""
     norm = _float_row(job.after_mlp, 0, job.width)
     for row in work_items(job.work_counters + 8 * stage, job.num_rows):
         update = carray(
@@ -352,24 +372,26 @@ def _add_mlp_output(job: Any, stage: Any) -> None:
 
 @compile_kernel(_KERNEL)
 def run_layers(address: Any) -> None:
-    """All decoder layers, a job each; `rows` is changed."""
+    """Run all decoder layers, one job each; updates `rows` in place."""
     for job in carray(address, carray(address, 1)[0].num_layers):
-        _quantize_attention_input(job, 0)
-        _multiply_rows(job, 1, job.qkv, job.row_scales, job.qkv_states)
-        _rope_and_store(job, 2)
-        attention_kernel.attend_rows(job, 3)
-        _quantize_rows(job, 4, job.attended, job.attention_width, job.out.num_steps)
-        _multiply_rows(job, 5, job.out, job.row_scales, job.product)
-        _quantize_mlp_input(job, 6)
-        _multiply_rows(job, 7, job.gate_up, job.row_scales, job.gated)
-        _quantize_gated(job, 8)
-        _multiply_rows(job, 9, job.down, job.row_scales, job.product)
-        _add_mlp_output(job, 10)
+        _quantize_attention_input(job, Stage.QUANTIZE_ATTENTION_INPUT)
+        _multiply_rows(job, Stage.QKV_PRODUCT, job.qkv, job.row_scales, job.qkv_states)
+        _rope_and_store(job, Stage.ROPE_AND_STORE)
+        attention_kernel.attend_rows(job, Stage.ATTENTION)
+        _quantize_rows(
+            job, Stage.QUANTIZE_ATTENDED, job.attended, job.attention_width, job.out.num_steps
+        )
+        _multiply_rows(job, Stage.OUT_PRODUCT, job.out, job.row_scales, job.product)
+        _quantize_mlp_input(job, Stage.QUANTIZE_MLP_INPUT)
+        _multiply_rows(job, Stage.GATE_UP_PRODUCT, job.gate_up, job.row_scales, job.gated)
+        _quantize_gated(job, Stage.QUANTIZE_GATED)
+        _multiply_rows(job, Stage.DOWN_PRODUCT, job.down, job.row_scales, job.product)
+        _add_mlp_output(job, Stage.ADD_MLP_OUTPUT)
 
 
 @compile_kernel(_KERNEL)
 def run_linear(address: Any) -> None:
-    """One linear layer alone: `rows` to `product`, whose rows are still to be scaled by `sizes`."""
+    """Run one linear layer: `rows` to `product`, not yet multiplied by `row_scales`."""
     job = carray(address, 1)[0]
-    _quantize_rows(job, 0, job.rows, job.width, job.linear.num_steps)
-    _multiply_rows(job, 1, job.linear, job.unit_scales, job.product)
+    _quantize_rows(job, LinearStage.QUANTIZE, job.rows, job.width, job.linear.num_steps)
+    _multiply_rows(job, LinearStage.PRODUCT, job.linear, job.unit_scales, job.product)

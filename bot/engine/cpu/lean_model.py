@@ -1,8 +1,8 @@
-"""Gemma 3's text model with as few operators a layer as PyTorch allows, for decoding on a CPU.
+"""Gemma 3's text model with as few PyTorch operators per layer as possible, for CPU decoding.
 
-transformers' modules are some 80 operators a layer, which for one row take longer than the
-products themselves. Here q, k and v are one product, gate and up another, and q and k share their
-norm and rotation. Activations are float32 (a CPU has no quicker type for so few rows).
+transformers' modules run about 80 operators per layer, which for one row take longer than the
+matrix products. Here q, k and v are one product, gate and up another, and q and k share their norm
+and RoPE. Activations are float32: a CPU has no faster type for so few rows.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bot.engine.attention.base import AttendingKV
 Linear = Callable[[torch.Tensor], torch.Tensor]
 """[n, in] to [n, out], float32."""
 MakeLinear = Callable[..., Linear]
-"""Makes one of weights [out, in] laid below one another."""
+"""Makes a linear layer of weights [out, in], stacked along `out`."""
 
 
 @dataclass(slots=True)
 class _Layer:
-    """One decoder layer's weights; norms are float32 and have their 1 added."""
+    """One decoder layer's weights; norms are float32 factors (Gemma's weight plus 1)."""
 
     kind: str
     scale: float
@@ -40,10 +40,10 @@ class _Layer:
 
 
 class LeanGemma:
-    """The decoder layers and the last norm of a `Gemma3TextModel`.
+    """The decoder layers and the final norm of a `Gemma3TextModel`.
 
     Args:
-        text_model: where weights and settings come from; only its rotary embedding is kept.
+        text_model: provides weights and settings; only its rotary embedding is kept.
         linear: makes the linear layers, e.g. `Int8Linear`.
     """
 
@@ -60,7 +60,7 @@ class LeanGemma:
 
     @staticmethod
     def supports_config(config: Any) -> bool:
-        """Is this text configuration plain Gemma 3's: no biases, no soft caps, GELU?"""
+        """Whether the text config is plain Gemma 3: no biases, no soft caps, tanh GELU."""
         return (
             not config.attention_bias
             and config.attn_logit_softcapping is None
@@ -69,7 +69,7 @@ class LeanGemma:
         )
 
     def bind_pools(self, pools: Sequence[Any]) -> None:
-        """Nothing to do: `forward` is given them."""
+        """Do nothing: `forward` takes the pools."""
 
     def forward(
         self, embeds: torch.Tensor, positions: torch.Tensor, pools: Sequence[Any]
@@ -98,7 +98,7 @@ class LeanGemma:
         both = self._num_heads + self._num_kv_heads
         split = layer.qkv(rows).view(len(rows), both + self._num_kv_heads, self._head_dim)
         heads = self._rms_norm(split[:, :both], layer.head_norms)
-        # Rotation by halves: the roll swaps them, the first half of `sin` carries the minus.
+        # RoPE rotates halves: the roll swaps them, and the first half of `sin` is negated.
         heads = torch.addcmul(heads * cos, heads.roll(self._head_dim // 2, -1), sin)
         heads = heads.to(pool.dtype)
         queries, keys = heads[:, : self._num_heads], heads[:, self._num_heads :]
@@ -113,14 +113,14 @@ class LeanGemma:
         return self._scale_to_unit_rms(rows).mul_(weight)
 
     def _scale_to_unit_rms(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows over their root mean square."""
-        # PyTorch's rms_norm is many small operators on a CPU; this is the least that works.
+        """Divide rows by their root mean square."""
+        # PyTorch's rms_norm runs many small operators on a CPU; this is the minimum.
         length = torch.linalg.vector_norm(rows, 2, -1, keepdim=True)
         inv_rms = torch.addcmul(self._eps, length, length, value=1 / rows.shape[-1]).rsqrt_()
         return rows * inv_rms
 
     def _rope_tables(self, positions: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and signed sines [T, 1, head_dim]."""
+        """Cosines and sines [T, 1, head_dim]; the first half of the sines is negated."""
         like = torch.empty(0, dtype=torch.float32)
         cos, sin = self._rotary(like, positions[None], kind)
         sin = sin[0].clone()
@@ -146,6 +146,6 @@ class LeanGemma:
 
 
 def _norm_factor(module: Any) -> torch.Tensor:
-    """A Gemma norm's weight as the factor it is, float32."""
+    """A Gemma norm's factor, its weight plus 1, as float32."""
     weight: torch.Tensor = module.weight.detach().float() + 1
     return weight
