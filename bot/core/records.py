@@ -37,7 +37,7 @@ class TurnState(StrEnum):
 class NormalisedImage:
     """A picture ready for the model: encoded RGB bytes (PNG, JPEG or WebP) and their SHA-256.
 
-    `note`: what of the file it does not show ("it moves, and I see its first frame only").
+    `note`: what of the file it does not show ("it's animated, and I see only the first frame").
     """
 
     data: bytes = field(repr=False)

@@ -1,1 +1,1 @@
-"""Files people send: fetched within limits, and read in processes that may die without harm."""
+"""Files people send: downloaded within limits and read in separate processes that may crash."""

@@ -1,4 +1,4 @@
-"""From any picture's bytes to one plain RGB picture, and from that to bytes. Blocking."""
+"""Decodes any picture into plain RGB and encodes it again. Blocking."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pi_heif
 from PIL import Image, ImageCms, features
 
 from bot.core.ports import BadImage
+from bot.media import texts
 
 logger = logging.getLogger(__name__)
 
-# Pillow warns of odd files on standard error, where an operator could do nothing about them.
+# Pillow prints warnings about odd files to stderr, which operators can't act on.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 pi_heif.register_heif_opener(thumbnails=False)
@@ -23,19 +24,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF") + (
     ("AVIF",) if features.check("avif") else ()
 )
 
-UNREADABLE = "not a picture I can read"
-DAMAGED = "damaged or incomplete"
-
 CheckSize = Callable[[int, int], None]
 
-_FIRST_FRAME = "it moves, and I see its first frame only"
-_FIRST_PAGE = "I see the first of its pages only"
 _NOTES = {
-    "GIF": _FIRST_FRAME,
-    "PNG": _FIRST_FRAME,
-    "WEBP": _FIRST_FRAME,
-    "AVIF": _FIRST_FRAME,
-    "TIFF": _FIRST_PAGE,
+    "GIF": texts.FIRST_FRAME,
+    "PNG": texts.FIRST_FRAME,
+    "WEBP": texts.FIRST_FRAME,
+    "AVIF": texts.FIRST_FRAME,
+    "TIFF": texts.FIRST_PAGE,
 }
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -50,20 +46,20 @@ _UPRIGHT = {
 }
 _PROFILE_SPACE = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
-_FLAT_COLORS = 4096  # drawings and screenshots stay sharp as PNG; photographs have more colors
+_FLAT_COLORS = 4096  # pictures with at most this many are stored as PNG, which keeps drawings sharp
 _SMALL_PIXELS = 128 * 128
 _JPEG_QUALITY = 90
 
 
 class Picture(NamedTuple):
-    """A decoded picture; `note`: what of the file it does not show."""
+    """A decoded picture; `note`: what of the file it doesn't show."""
 
     image: Image.Image
     note: str
 
 
 def opens(data: bytes) -> bool:
-    """Whether it is a picture, as far as its header goes. One with too many pixels is."""
+    """Whether the header is that of a picture, even of one with too many pixels."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS):
             return True
@@ -74,12 +70,12 @@ def opens(data: bytes) -> bool:
 
 
 def decode(data: bytes, check_size: CheckSize, max_side: int) -> Picture:
-    """The first frame as RGB: upright, on white, sRGB, its longer side at most `max_side` pixels.
+    """The first frame as sRGB: upright, on white, its longer side at most `max_side` pixels.
 
-    `check_size` gets width and height from the header, before anything is decoded.
+    `check_size` is called with the width and height from the header before anything is decoded.
 
     Raises:
-        BadImage: not a picture, damaged, or refused by `check_size`.
+        BadImage: not a picture, damaged, or rejected by `check_size`.
     """
     with _open(data) as source:
         check_size(*source.size)
@@ -87,13 +83,13 @@ def decode(data: bytes, check_size: CheckSize, max_side: int) -> Picture:
             return Picture(_normalize(source, max_side), _note(source))
         except BadImage:
             raise
-        except Exception as error:  # decoders of hostile bytes raise anything
+        except Exception as error:  # hostile bytes can make a decoder raise anything
             logger.debug("a %s could not be decoded: %r", source.format, error)
-            raise BadImage(DAMAGED) from error
+            raise BadImage(texts.DAMAGED_PICTURE) from error
 
 
 def encode(image: Image.Image) -> bytes:
-    """PNG for the small and the flat, JPEG for the rest; no metadata; always the same bytes."""
+    """PNG if it is small or has few colors, else JPEG; no metadata, deterministic."""
     buffer = io.BytesIO()
     image.info.clear()  # Pillow would write comments and profiles from there
     small = image.width * image.height <= _SMALL_PIXELS
@@ -108,27 +104,27 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise BadImage("too many pixels") from error
+        raise BadImage(texts.TOO_MANY_PIXELS) from error
     except Exception as error:
-        raise BadImage(UNREADABLE) from error
+        raise BadImage(texts.NOT_A_PICTURE) from error
 
 
 def _note(loaded: Image.Image) -> str:
-    """Says so where a file has more frames or pages than the one that is looked at."""
+    """A note if the file has more than the first frame or page."""
     try:
         more = bool(getattr(loaded, "is_animated", False))
-    except Exception:  # what comes after the first frame is damaged
+    except Exception:  # the later frames are damaged
         more = True
     return _NOTES.get(loaded.format or "", "") if more else ""
 
 
 def _normalize(source: Image.Image, max_side: int) -> Image.Image:
     size = _fit(source.size, max_side)
-    # A JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 size; at least twice the target keeps it sharp.
     drafted = source.draft(None, (2 * size[0], 2 * size[1]))
     source.load()
     if drafted is None:
-        size = _fit(source.size, max_side)  # a TIFF may lie the other way now
+        size = _fit(source.size, max_side)  # loading may have rotated a TIFF
     turn = _UPRIGHT.get(_orientation(source))
     image = _resizable(source)
     if image.size != size:
@@ -138,10 +134,10 @@ def _normalize(source: Image.Image, max_side: int) -> Image.Image:
 
 
 def _orientation(loaded: Image.Image) -> int:
-    """As EXIF has it. Loading a TIFF turns it and forgets the tag, so this comes after."""
+    """The EXIF orientation; read it after loading, which rotates a TIFF and drops the tag."""
     try:
         value = loaded.getexif().get(_ORIENTATION, 1)
-    except Exception:  # broken metadata does not spoil a picture
+    except Exception:  # broken metadata doesn't make the picture unreadable
         return 1
     return value if isinstance(value, int) else 1
 
@@ -154,7 +150,7 @@ def _fit(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _resizable(image: Image.Image) -> Image.Image:
-    """In a mode that can be scaled smoothly: L, RGB, RGBA, CMYK or the like, 8 bits each."""
+    """Convert to an 8-bit mode that can be resized smoothly: L, RGB, RGBA, CMYK or similar."""
     if image.mode in ("PA", "LA", "La", "RGBa"):
         return image.convert("RGBA")
     if image.mode == "P" or (image.mode in ("L", "RGB") and "transparency" in image.info):
@@ -170,13 +166,13 @@ def _resizable(image: Image.Image) -> Image.Image:
 
 
 def _squeeze(image: Image.Image, low: float, high: float) -> Image.Image:
-    """`low` to `high` as 0 to 255."""
+    """Map `low` to `high` linearly to 0 to 255."""
     scale = 255 / (high - low) if high > low else 0.0
     return image.point(lambda value: value * scale - low * scale).convert("L")
 
 
 def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """sRGB, and what is transparent on white."""
+    """Convert to sRGB; composite transparency on white."""
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
     opaque = image.convert("RGB") if alpha is not None else image
     colors = _to_srgb(opaque, profile) or opaque.convert("RGB")
@@ -188,7 +184,7 @@ def _to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """By the picture's own color profile; None where it has none that can be used."""
+    """Convert with the picture's color profile; None if it has no usable one."""
     if not profile or len(profile) > _MAX_PROFILE_BYTES:
         return None
     try:

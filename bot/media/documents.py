@@ -1,4 +1,4 @@
-"""From a text file's or a PDF's bytes to plain text. Blocking; for the worker processes."""
+"""Extracts plain text from text files and PDFs. Blocking; runs in the worker processes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ import charset_normalizer
 from bot.core.excerpts import excerpt
 from bot.core.ports import BadImage
 from bot.core.records import FileText
+from bot.media import texts
 from bot.media.limits import FileLimits
 
 logger = logging.getLogger(__name__)
 
-EMPTY = "an empty file"
-
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SAMPLE = 32 * 1024  # bytes from which the charset is told
+_SAMPLE = 32 * 1024  # bytes to detect the charset from
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colors in logs
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
-_MOST_CONTROL = 0.01  # more than this share of control characters is no text
+_MOST_CONTROL = 0.01  # a file with a larger share of control characters isn't text
 
 
 def read_text(data: bytes, limits: FileLimits) -> FileText | None:
-    """The text of a text file, whatever its charset; None if it is none.
+    """The text of a text file in any charset; None if the file isn't text.
 
     Raises:
-        BadImage: there is nothing in it.
+        BadImage: the file is empty.
     """
     decoded = _decode(data)
     if decoded is None:
@@ -49,18 +48,18 @@ def read_text(data: bytes, limits: FileLimits) -> FileText | None:
 
 
 def read_pdf(data: bytes, limits: FileLimits) -> FileText:
-    """The text of a PDF, page by page, until the limits.
+    """The text of a PDF, page by page, up to the limits.
 
     Raises:
-        BadImage: locked, damaged, or without text.
+        BadImage: encrypted, damaged, or without text.
     """
-    import pypdf  # takes a while, and most files are none
+    import pypdf  # slow to import, and most files aren't PDFs
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
-            raise BadImage("a PDF with a password, which I can't open")
+            raise BadImage(texts.LOCKED_PDF)
         total = len(reader.pages)
         pages, chars = [], 0
         for number in range(min(total, limits.max_pages)):
@@ -70,14 +69,14 @@ def read_pdf(data: bytes, limits: FileLimits) -> FileText:
             chars += len(pages[-1])
     except BadImage:
         raise
-    except Exception as error:  # hostile files make a parser raise anything
+    except Exception as error:  # a hostile file can make the parser raise anything
         logger.debug("a PDF could not be read: %r", error)
-        raise BadImage("a damaged PDF") from error
+        raise BadImage(texts.DAMAGED_PDF) from error
     text = "\n\n".join(pages)
     if not text.strip():
-        raise BadImage("a PDF without text (a scan?); please send its pages as pictures")
+        raise BadImage(texts.PDF_WITHOUT_TEXT)
     if len(pages) < total:
-        note = f"I read its first {len(pages)} of {total} pages"
+        note = texts.first_pages(len(pages), total)
         return FileText(_clean(text)[: limits.max_chars], note)
     return _file_text(text, limits.max_chars)
 
@@ -85,15 +84,15 @@ def read_pdf(data: bytes, limits: FileLimits) -> FileText:
 def _file_text(text: str, max_chars: int) -> FileText:
     text = _clean(text)
     if not text:
-        raise BadImage(EMPTY)
+        raise BadImage(texts.EMPTY_FILE)
     if len(text) <= max_chars:
         return FileText(text)
-    note = f"I read its start and its end, {max_chars:,} of {len(text):,} characters"
+    note = texts.start_and_end(max_chars, len(text))
     return FileText(excerpt(text, max_chars), note)
 
 
 def _clean(text: str) -> str:
-    """Without control characters and trailing blanks, lines ended by one newline each."""
+    """Remove control characters and trailing blanks; normalize newlines and Unicode."""
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = text.encode("utf-8", "replace").decode()  # a lone surrogate can't be stored
     lines = (line.rstrip() for line in text.split("\n"))
@@ -110,7 +109,7 @@ def _decode(data: bytes) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.start > 0 and len(data) - error.start < 4 and error.reason == _CUT:
-            return data.decode("utf-8", "ignore")  # cut off inside its last character
+            return data.decode("utf-8", "ignore")  # cut off within the last character
     best = charset_normalizer.from_bytes(data[:_SAMPLE]).best()
     return data.decode(best.encoding, "replace") if best is not None else None
 

@@ -1,13 +1,13 @@
-"""Fetches files for all adapters: from allowed hosts only, within limits, tokens kept at home.
+"""Downloads files for all adapters: only from allowed hosts, within limits, without leaking tokens.
 
     policy = HostPolicy(SLACK_HOSTS, parse_extra_hosts(settings.extra_media_hosts))
     async with open_session(policy) as session:
         data = await download(url, policy=policy, session=session, max_bytes=20 * MIB,
                               headers_for_host=lambda host: {"Authorization": f"Bearer {token}"})
 
-Every address is judged before a byte is sent to it: the URL, each redirect's URL, and the IP
-address that is connected to (the resolver hands out public ones only, so a name that resolves to
-one address for the check and to another for the connection gains nothing).
+Every address is checked before anything is sent to it: the URL, each redirect's URL, and the IP
+address. The connection uses the very addresses that the guarded resolver checked, so a host can't
+resolve to one address for the check and another for the connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bot.core.safe_names import megabytes
+from bot.media import texts
 from bot.media.errors import (
     DownloadError,
     DownloadRefused,
@@ -64,12 +64,12 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def open_session(policy: HostPolicy, *, connections: int = 8) -> aiohttp.ClientSession:
-    """A session that connects to what `policy` allows only. Close it (or use `async with`)."""
+    """A session that connects only to what `policy` allows. Close it (or use `async with`)."""
     return aiohttp.ClientSession(
         connector=GuardedConnector(policy, connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},
-        trust_env=False,  # a proxy would resolve names itself, past the check
+        trust_env=False,  # a proxy would resolve names itself, bypassing the check
     )
 
 
@@ -82,36 +82,36 @@ async def download(
     headers_for_host: HeadersForHost | None = None,
     timeout_s: float = 30.0,
 ) -> bytes:
-    """The bytes at `url`.
+    """Download the file at `url`.
 
     Args:
         session: from `open_session` with the same policy.
-        max_bytes: counted while they arrive; what the header claims can only refuse earlier.
-        headers_for_host: headers (a token) for a host's name. They go to the host of `url` alone;
-            from the first redirect to another host, port or scheme on, none are sent.
-        timeout_s: for all of it, redirects included.
+        max_bytes: counted as they arrive; the header's length can only reject the file earlier.
+        headers_for_host: headers (a token) by host name. They are sent only to the host of `url`;
+            after a redirect to another host, port or scheme, none are sent.
+        timeout_s: for the whole download, redirects included.
 
     Raises:
-        DownloadError: the text is the reason, for people; see its subclasses.
+        DownloadError: the message is the reason, written for people; see its subclasses.
         TimeoutError: it took longer than `timeout_s`.
-        TypeError: the session is not guarded by this policy.
+        TypeError: the session isn't guarded by this policy.
     """
     connector = session.connector
     if not isinstance(connector, GuardedConnector) or connector.policy != policy:
         raise TypeError("download needs a session from open_session with the same policy")
     async with asyncio.timeout(timeout_s):
         try:
-            return await _follow(url, policy, session, max_bytes, headers_for_host)
+            return await _follow_redirects(url, policy, session, max_bytes, headers_for_host)
         except aiohttp.ClientError as error:
-            if isinstance(refused := _cause(error), DownloadRefused):
+            if isinstance(refused := _root_cause(error), DownloadRefused):
                 raise refused from None
-            # Such errors' texts quote URLs, whose signatures are as good as passwords.
-            logger.info("a file could not be fetched: %s", type(error).__name__)
-            raise DownloadError("the platform did not hand it out") from None
+            # Log only the type: the messages quote URLs, whose signatures are secrets.
+            logger.info("a file could not be downloaded: %s", type(error).__name__)
+            raise DownloadError(texts.NOT_HANDED_OUT) from None
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """Connects to public addresses, and to private ones only where the operator listed the host."""
+    """Connects only to public addresses, except for hosts the operator listed."""
 
     def __init__(self, policy: HostPolicy, connections: int) -> None:
         super().__init__(resolver=_GuardedResolver(policy), limit=connections)
@@ -119,8 +119,11 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class _GuardedResolver(AbstractResolver):
-    """Its results are what is connected to. (A literal address is not resolved: only one that the
-    operator listed gets past `HostPolicy.check`.)"""
+    """Returns only addresses that may be connected to.
+
+    Literal IP addresses aren't resolved; `HostPolicy.check` rejects all but those the operator
+    listed.
+    """
 
     def __init__(self, policy: HostPolicy) -> None:
         self._policy = policy
@@ -129,62 +132,61 @@ class _GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The host's addresses, without those that must not be connected to."""
+        """The host's addresses, without private ones unless the operator listed the host."""
         addresses = await self._resolver.resolve(host, port, family)
         if self._policy.is_extra(host, port):
             return addresses
         public = [result for result in addresses if _is_public(result["host"])]
         if addresses and not public:
             logger.warning(
-                "%s resolves to a private address, so nothing is fetched from it; if it is meant "
-                "to, list it in PARLEY_EXTRA_MEDIA_HOSTS",
+                "%s resolves to a private address, so nothing is downloaded from it; if that is "
+                "intended, add it to PARLEY_EXTRA_MEDIA_HOSTS",
                 host,
             )
-            # As the cause, since aiohttp reports an OSError of the resolver as its own error.
-            refused = DownloadRefused("it is at a private address", host=host)
+            # Raised as the cause: aiohttp wraps a resolver's OSError in its own error.
+            refused = DownloadRefused(texts.PRIVATE_ADDRESS, host=host)
             raise OSError(None, "private address") from refused
         return public
 
     async def close(self) -> None:
-        """Nothing is held."""
         await self._resolver.close()
 
 
-async def _follow(
+async def _follow_redirects(
     address: str,
     policy: HostPolicy,
     session: aiohttp.ClientSession,
     max_bytes: int,
     headers_for_host: HeadersForHost | None,
 ) -> bytes:
-    url = home = _parse(address)
-    at_home = True
+    url = first = _parse(address)
+    same_origin = True
     for _ in range(MAX_REDIRECTS + 1):
         policy.check(url)
-        at_home = at_home and url.origin() == home.origin()
-        trusted = at_home and headers_for_host is not None
+        same_origin = same_origin and url.origin() == first.origin()
+        trusted = same_origin and headers_for_host is not None
         headers = dict(headers_for_host(url.host or "")) if trusted and headers_for_host else {}
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status not in _REDIRECTS:
-                return await _body(response, max_bytes)
-            url = _next(url, response.headers.get("Location", ""))
-    raise DownloadRefused("its address redirects too often")
+                return await _read_body(response, max_bytes)
+            url = _redirect_target(url, response.headers.get("Location", ""))
+    raise DownloadRefused(texts.TOO_MANY_REDIRECTS)
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if response.status != 200:
         raise DownloadStatus(response.status)
     disposition = response.headers.get("Content-Disposition", "").strip().lower()
     if response.content_type == "text/html" and not disposition.startswith("attachment"):
         raise HtmlInsteadOfFile
-    claimed = response.content_length
-    if claimed is not None and claimed > max_bytes:
-        raise DownloadTooLarge(f"too large, {megabytes(claimed)}, limit {megabytes(max_bytes)}")
+    declared = response.content_length
+    if declared is not None and declared > max_bytes:
+        raise DownloadTooLarge(texts.too_large(max_bytes, declared))
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
         data += chunk
         if len(data) > max_bytes:
-            raise DownloadTooLarge(f"too large, limit {megabytes(max_bytes)}")
+            raise DownloadTooLarge(texts.too_large(max_bytes))
     return bytes(data)
 
 
@@ -192,17 +194,17 @@ def _parse(address: str) -> URL:
     try:
         return URL(address)
     except (ValueError, TypeError):
-        raise DownloadRefused("its address is none of the web's") from None
+        raise DownloadRefused(texts.NO_WEB_ADDRESS) from None
 
 
-def _next(url: URL, location: str) -> URL:
+def _redirect_target(url: URL, location: str) -> URL:
     if not location:
-        raise DownloadError("the platform did not hand it out")
+        raise DownloadError(texts.NOT_HANDED_OUT)
     try:
-        # The fragment is the browser's affair, and a host could tell tales by it.
+        # Fragments are only for browsers.
         return url.join(URL(location)).with_fragment(None)
     except (ValueError, TypeError):
-        raise DownloadRefused("its address redirects to nowhere") from None
+        raise DownloadRefused(texts.BAD_REDIRECT) from None
 
 
 def _is_public(address: str) -> bool:
@@ -212,8 +214,7 @@ def _is_public(address: str) -> bool:
         return False
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    """The innermost cause of an error."""
+def _root_cause(error: BaseException) -> BaseException | None:
     cause = error.__cause__
     while cause is not None and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -1,16 +1,17 @@
-"""Why a file could not be fetched: each error's text is the reason, for people."""
+"""Why a file couldn't be downloaded: each error's message is the reason, written for people."""
 
 from __future__ import annotations
 
 from bot.core.ports import BadImage
+from bot.media import texts
 
 
 class DownloadError(BadImage):
-    """The file could not be fetched. The text never holds a URL, which may carry a signature."""
+    """The download failed. The message never has the URL, which may contain a signature."""
 
 
 class DownloadRefused(DownloadError):
-    """The file's address is one that nothing may be fetched from. `host`: which, if known."""
+    """Downloading from the file's address isn't allowed. `host`: which one, if known."""
 
     def __init__(self, reason: str, *, host: str = "") -> None:
         super().__init__(reason)
@@ -18,22 +19,22 @@ class DownloadRefused(DownloadError):
 
 
 class DownloadTooLarge(DownloadError):
-    """The file has more bytes than are let in."""
+    """The file is larger than the limit."""
 
 
 class DownloadStatus(DownloadError):
-    """The host answered with an error. 401, 403 and 404: also what an expired address gets."""
+    """The host returned an error. An expired address may also return 401, 403 or 404."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"the platform did not hand it out (status {status})")
+        super().__init__(texts.refused_with_status(status))
         self.status = status
 
 
 class HtmlInsteadOfFile(DownloadError):
-    """A web page came with status 200 where a file was asked for.
+    """The host returned a web page with status 200 instead of the file.
 
-    Slack answers so where the app lacks the scope `files:read` or is not in the channel.
+    Slack does this if the app lacks the scope `files:read` or isn't in the channel.
     """
 
     def __init__(self) -> None:
-        super().__init__("the platform sent a web page instead of it")
+        super().__init__(texts.WEB_PAGE)

@@ -1,6 +1,6 @@
-"""How the reader and its worker processes talk: a JSON head and raw bytes, never pickles.
+"""The protocol between the reader and its worker processes: a JSON head and raw bytes.
 
-A worker handles hostile files, so what comes back from it is not trusted with more than data.
+Workers handle hostile files, so their answers are parsed as data only and never unpickled.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ MAX_BODY = 512 * 1024 * 1024
 
 
 class BadFrame(Exception):
-    """What came is no frame."""
+    """The received bytes aren't a valid frame."""
 
 
 def pack(head: dict[str, Any], body: bytes = b"") -> bytes:
-    """A frame up to its body, which follows it as it is."""
+    """Encode a frame's lengths and head; the body follows unchanged."""
     encoded = json.dumps(head).encode()
     return _LENGTHS.pack(len(encoded), len(body)) + encoded
 
 
 def lengths(prefix: bytes) -> tuple[int, int]:
-    """The lengths of head and body. Raises BadFrame."""
+    """Decode the lengths of head and body. Raises BadFrame."""
     head, body = _LENGTHS.unpack(prefix)
     if head > MAX_HEAD or body > MAX_BODY:
         raise BadFrame(f"{head} and {body} bytes")

@@ -1,4 +1,4 @@
-"""Where files may be fetched from: the platform's own hosts and those the operator listed."""
+"""Which hosts files may be downloaded from: the platform's own and those the operator listed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from yarl import URL
 
+from bot.media import texts
 from bot.media.errors import DownloadRefused
 
-# "*.example.com" is any host below example.com, not example.com itself.
+# "*.example.com" matches every subdomain of example.com, but not example.com itself.
 DISCORD_HOSTS = ("cdn.discordapp.com", "*.discordapp.net")
-# Without the right to a file, Slack redirects to the workspace's login page: `*.slack.com` lets
-# that page be met and told as what it is. The token goes to the first host alone, whatever is here.
+# If the app may not read a file, Slack redirects to the workspace's login page; allowing
+# `*.slack.com` lets us recognize that page. The token is sent only to the first host regardless.
 SLACK_HOSTS = (
     "*.slack.com",
     "*.slack-edge.com",
@@ -32,64 +33,63 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class ExtraHost:
-    """A host of PARLEY_EXTRA_MEDIA_HOSTS. Without a port it means the schemes' usual ones."""
+    """A host of PARLEY_EXTRA_MEDIA_HOSTS. Without a port, ports 80 and 443 are allowed."""
 
-    host: str  # in lower case; an IPv6 address without brackets
+    host: str  # lowercase; an IPv6 address has no brackets
     port: int | None = None
 
     def matches(self, host: str, port: int) -> bool:
-        """Whether it names this host and port."""
         return host == self.host and (port == self.port if self.port else port in (80, 443))
 
 
 @dataclass(frozen=True, slots=True)
 class HostPolicy:
-    """Which hosts one platform's files come from.
+    """Which hosts one platform's files may come from.
 
-    `own`: the platform's, over https on port 443 and at public addresses only; `*.` in front
-    stands for any host below. `extra`: the operator's, also over http and at private addresses.
+    `own`: the platform's hosts, only over https on port 443 and at public addresses; a leading `*.`
+    matches all subdomains. `extra`: the operator's hosts, also over http and at private addresses.
     """
 
     own: tuple[str, ...]
     extra: tuple[ExtraHost, ...] = ()
 
     def check(self, url: URL) -> None:
-        """Raises DownloadRefused for an address that nothing may be fetched from."""
+        """Raises DownloadRefused if downloading from this address isn't allowed."""
         host, port = url.host, url.port
         if url.scheme not in ("http", "https") or not host or port is None:
-            raise DownloadRefused("its address is none of the web's")
+            raise DownloadRefused(texts.NO_WEB_ADDRESS)
         if url.user is not None or url.password is not None:
-            raise DownloadRefused("its address carries a name and password")
+            raise DownloadRefused(texts.CREDENTIALS_IN_ADDRESS)
         if self.is_extra(host, port):
             return
-        if not any(_is_below(host, pattern) for pattern in self.own):
-            raise DownloadRefused("it is at a host that I don't fetch from", host=host)
+        if not any(_matches_pattern(host, pattern) for pattern in self.own):
+            raise DownloadRefused(texts.FOREIGN_HOST, host=host)
         if url.scheme != "https" or port != 443:
-            raise DownloadRefused("its address is not https", host=host)
+            raise DownloadRefused(texts.NOT_HTTPS, host=host)
 
     def is_extra(self, host: str, port: int) -> bool:
-        """Whether the operator listed this host, so that its address may be a private one."""
+        """Whether the operator listed this host; its address may then be private."""
         return any(extra.matches(host, port) for extra in self.extra)
 
 
 def parse_extra_hosts(text: str) -> tuple[ExtraHost, ...]:
-    """`files.example.com, 127.0.0.1:9000, [::1]:9000` as hosts.
+    """Parse `files.example.com, 127.0.0.1:9000, [::1]:9000`.
 
     Raises:
-        ValueError: naming the entry that is none.
+        ValueError: names the invalid entry.
     """
     return tuple(_parse(entry) for entry in _entries(text))
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address is on the public internet, also where IPv6 wraps an IPv4 address."""
-    inner = _wrapped(address)
+    """Whether an address is on the public internet, also if IPv6 embeds an IPv4 address."""
+    inner = _embedded_ipv4(address)
     if inner is not None:
         return is_public(inner)
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def _wrapped(address: IPAddress) -> IPAddress | None:
+def _embedded_ipv4(address: IPAddress) -> IPAddress | None:
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in _NAT64:
@@ -97,7 +97,7 @@ def _wrapped(address: IPAddress) -> IPAddress | None:
     return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
 
 
-def _is_below(host: str, pattern: str) -> bool:
+def _matches_pattern(host: str, pattern: str) -> bool:
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
     return host == pattern

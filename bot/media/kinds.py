@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names for what people do send and Parley does not read."""
+"""Recognizes a file's kind by its first bytes; names common kinds that Parley can't read."""
 
 from __future__ import annotations
 
@@ -38,25 +38,24 @@ _OTHERS = (
 
 
 def is_pdf(data: bytes) -> bool:
-    """Whether it says that it is a PDF; a little junk in front is usual."""
+    """Whether the file has a PDF header; some junk before it is common."""
     return b"%PDF-" in data[:1024]
 
 
 def is_svg(data: bytes) -> bool:
-    """Whether it is a drawing in XML."""
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return start.startswith(b"<svg") or (start.startswith((b"<?xml", b"<!")) and b"<svg" in start)
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether it begins as a picture that Parley reads, however it goes on."""
+    """Whether the file begins like a picture that Parley can read, even if it is damaged."""
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
     return data.startswith(_PICTURES) or _brand(data) in (*_HEIF, *_AVIF)
 
 
 def unsupported(data: bytes) -> str | None:
-    """What it is, with an article, if it is certainly nothing that Parley reads."""
+    """The file's kind, with an article, if it is one that Parley can't read."""
     if data[:4] == b"RIFF":
         return {b"WAVE": "an audio file", b"AVI ": "a video"}.get(data[8:12])
     if _brand(data):
@@ -67,5 +66,5 @@ def unsupported(data: bytes) -> str | None:
 
 
 def _brand(data: bytes) -> bytes:
-    """The major brand of an ISO media file (HEIF, AVIF, MP4, ...), or nothing."""
+    """The major brand of an ISO media file (HEIF, AVIF, MP4, ...); empty for other files."""
     return data[8:12] if data[4:8] == b"ftyp" else b""

@@ -1,4 +1,4 @@
-"""A bounded number of worker processes that read files; one that hangs or dies is replaced."""
+"""A pool of worker processes that read files; a process that hangs or dies is replaced."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from typing import Any
 import bot
 from bot.media import frames
 
-_START_S = 60.0  # until a new process has imported what it needs
-_ALARM_GRACE_S = 5.0  # after which a worker ends itself, should nobody have killed it
-# A leak in a decoder must not grow for ever.
-_JOBS = 500
+_START_S = 60.0  # for a new process to import what it needs
+_ALARM_GRACE_S = 5.0  # a worker that wasn't killed in time ends itself after this
+_JOBS = 500  # then a process is replaced, to bound leaks in decoders
 
 
 class WorkerDied(Exception):
-    """The process ended over this job."""
+    """The process ended while it worked on this job."""
 
 
 class WorkerTookTooLong(Exception):
@@ -28,17 +27,17 @@ class WorkerTookTooLong(Exception):
 
 
 class PoolClosed(Exception):
-    """The pool takes no more jobs."""
+    """The pool accepts no more jobs."""
 
 
 class WorkerPool:
-    """Up to `size` processes, started when they are first needed.
+    """Up to `size` processes, started on demand.
 
     Args:
         size: how many files are read at once.
         memory: bytes of address space that one process may use.
-        timeout_s: seconds that one file may take; waiting for a free process does not count.
-        command: what to run instead of the real worker; gets memory and seconds as arguments.
+        timeout_s: seconds one file may take, not counting the wait for a free process.
+        command: run instead of the real worker, with memory and seconds as arguments.
     """
 
     def __init__(
@@ -58,32 +57,32 @@ class WorkerPool:
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
-        self._burials: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def run(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """Have a process answer a frame.
+        """Send a frame to a process and return its answer.
 
         Raises:
-            WorkerDied, WorkerTookTooLong: this job's process is gone; the pool goes on.
+            WorkerDied, WorkerTookTooLong: this job's process has ended; the pool still works.
             PoolClosed: `close` was called, before or meanwhile.
         """
         async with self._slots:
             worker = self._idle_worker()
             if worker is not None:
-                # What broke it may have been the file before: only a new process is proof.
+                # The previous file may have broken this process, so retry in a new one.
                 with contextlib.suppress(WorkerDied):
                     return await self._job(worker, head, body)
             return await self._job(await self._new_worker(), head, body)
 
     async def close(self) -> None:
-        """Kill the processes, also those at work, and wait until they are gone. Idempotent."""
+        """Kill all processes, even busy ones, and wait until they have ended. Idempotent."""
         self._closed = True
         self._idle.clear()
         for worker in list(self._alive):
             self._discard(worker)
-        while self._burials:
-            await asyncio.gather(*self._burials, return_exceptions=True)
+        while self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _job(
         self, worker: _Worker, head: dict[str, Any], body: bytes
@@ -105,7 +104,7 @@ class WorkerPool:
         return answer
 
     def _idle_worker(self) -> _Worker | None:
-        """A process that has nothing to do and still lives."""
+        """An idle process that is still alive."""
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
@@ -120,7 +119,7 @@ class WorkerPool:
         self._alive.add(worker)
         try:
             async with asyncio.timeout(_START_S):
-                await worker.answer()  # it says that it is ready
+                await worker.answer()  # the ready message
         except BaseException as error:
             self._discard(worker)
             if self._closed and isinstance(error, Exception):
@@ -135,18 +134,18 @@ class WorkerPool:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env=_environment(),
-            start_new_session=True,  # Ctrl-C is for us: we say when they end
+            start_new_session=True,  # Ctrl-C must not reach the workers; `close` ends them
         )
 
     def _discard(self, worker: _Worker) -> None:
-        """Kill a process at once; whatever is left to wait for is waited for by the way."""
+        """Kill a process at once and wait for its end in the background."""
         if worker not in self._alive:
             return
         self._alive.discard(worker)
         worker.kill()
-        burial = asyncio.create_task(worker.gone(), name="a media worker ends")
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
+        task = asyncio.create_task(worker.wait_ended(), name="a media worker ends")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 class _Worker:
@@ -175,7 +174,7 @@ class _Worker:
         return await self.answer()
 
     async def answer(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame that it sends. Raises WorkerDied."""
+        """The process's next frame. Raises WorkerDied."""
         try:
             head, body = frames.lengths(await self._out.readexactly(frames.PREFIX))
             return (
@@ -190,20 +189,19 @@ class _Worker:
             self._process.kill()
         self._in.close()
 
-    async def gone(self) -> None:
-        """Wait until the process is."""
+    async def wait_ended(self) -> None:
         await self._process.wait()
         with contextlib.suppress(ConnectionError):
             await self._in.wait_closed()
 
 
 def _environment() -> dict[str, str]:
-    """What a worker needs of ours: no token is within the reach of a hostile file."""
+    """The part of our environment that a worker needs, so that hostile files can't reach tokens."""
     root = str(Path(bot.__file__).resolve().parents[1])
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-        # Each arena reserves 64 MiB of the address space that a worker may use.
+        # Each malloc arena reserves 64 MiB of the worker's limited address space.
         "MALLOC_ARENA_MAX": "2",
     }

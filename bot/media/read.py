@@ -1,6 +1,6 @@
-"""From any file's bytes to a picture or a text for the model. Blocking; for the worker processes.
+"""Turns any file's bytes into a picture or text for the model. Blocking; for the worker processes.
 
-What a file is, its bytes say; its name and declared type are not even looked at.
+A file's kind is determined by its bytes alone, never by its name or declared type.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ import hashlib
 
 from bot.core.ports import BadImage
 from bot.core.records import FileContent, NormalisedImage
-from bot.media import kinds
-from bot.media.decode import DAMAGED, UNREADABLE, decode, encode, opens
+from bot.media import kinds, texts
+from bot.media.decode import decode, encode, opens
 from bot.media.documents import read_pdf, read_text
 from bot.media.limits import FileLimits
 
-SVG = "an SVG drawing, which I can't read; please send a PNG"
-
 
 def read_file(data: bytes, limits: FileLimits) -> FileContent:
-    """A picture normalised, or a text or PDF as text.
+    """A normalized picture, or the text of a text file or PDF.
 
     Raises:
-        BadImage: with the reason in a few words.
+        BadImage: the message is the reason, in a few words.
     """
     limits.check_bytes(len(data))
     if kinds.is_picture(data) or opens(data):
@@ -29,12 +27,12 @@ def read_file(data: bytes, limits: FileLimits) -> FileContent:
     if kinds.is_pdf(data):
         return read_pdf(data, limits)
     if kinds.is_svg(data):
-        raise BadImage(SVG)
+        raise BadImage(texts.SVG)
     if (name := kinds.unsupported(data)) is not None:
-        raise BadImage(f"{name}, which I can't read")
+        raise BadImage(texts.unsupported_kind(name))
     text = read_text(data, limits)
     if text is None:
-        raise BadImage("not a kind of file that I can read")
+        raise BadImage(texts.UNKNOWN_KIND)
     return text
 
 
@@ -42,13 +40,13 @@ def read_picture(data: bytes, limits: FileLimits) -> NormalisedImage:
     """The first frame, upright, sRGB on white, no metadata; the same file gives the same bytes.
 
     Raises:
-        BadImage: with the reason in a few words.
+        BadImage: the message is the reason, in a few words.
     """
     limits.check_bytes(len(data))
     if kinds.is_svg(data):
-        raise BadImage(SVG)
+        raise BadImage(texts.SVG)
     if not opens(data):
-        raise BadImage(DAMAGED if kinds.is_picture(data) else UNREADABLE)
+        raise BadImage(texts.DAMAGED_PICTURE if kinds.is_picture(data) else texts.NOT_A_PICTURE)
     picture = decode(data, limits.check_size, limits.max_side)
     encoded = encode(picture.image)
     digest = hashlib.sha256(encoded).hexdigest()

@@ -1,4 +1,4 @@
-"""Reads attached files as pictures or texts, in processes of its own and within limits."""
+"""Reads attached files as pictures or text, in separate processes and within limits."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import Any
 
 from bot.core.ports import BadImage
 from bot.core.records import FileContent, FileText, NormalisedImage
+from bot.media import texts
 from bot.media.limits import FileLimits
 from bot.media.pool import WorkerDied, WorkerPool, WorkerTookTooLong
 
 logger = logging.getLogger(__name__)
 
-TOO_SLOW = "it takes too long to open"
-CRASHED = "damaged: it crashed the program that opens it"
-
 
 class MediaReader:
-    """`bot.core.ports.FileReader` and `ImageReader`. Owns its processes: `close` it.
+    """Implements `FileReader` and `ImageReader` of bot/core/ports.py. Owns processes: `close` it.
 
-    `processes` bounds how many files are read at once, and with it the memory:
-    `limits.memory`, a process, at the very most.
+    `processes` limits how many files are read at once, and thus the memory: at most
+    `limits.memory` per process.
     """
 
     def __init__(
@@ -40,25 +38,25 @@ class MediaReader:
         )
 
     async def read(self, data: bytes) -> NormalisedImage:
-        """A picture: the first frame, upright, sRGB on white, no metadata.
+        """Read a picture: the first frame, upright, sRGB on white, no metadata.
 
         The same file always gives the same bytes.
 
         Raises:
-            BadImage: with the reason in a few words.
+            BadImage: the message is the reason, in a few words.
             bot.media.pool.PoolClosed: after `close`.
         """
         content = await self._read("picture", data)
         if not isinstance(content, NormalisedImage):
-            raise BadImage(CRASHED)
+            raise BadImage(texts.CRASHED)
         return content
 
     async def read_file(self, data: bytes) -> FileContent:
-        """A picture as `read` has it, or the text of a text file or PDF. Raises as `read`."""
+        """Read a picture as `read` does, or the text of a text file or PDF. Raises like `read`."""
         return await self._read("file", data)
 
     async def close(self) -> None:
-        """Kill the processes, also those at work. Idempotent."""
+        """Kill all processes, even busy ones. Idempotent."""
         await self._pool.close()
 
     async def _read(self, task: str, data: bytes) -> FileContent:
@@ -67,15 +65,15 @@ class MediaReader:
             head, body = await self._pool.run({"task": task, "limits": asdict(self.limits)}, data)
         except WorkerTookTooLong:
             logger.warning("a file of %d bytes took too long to open", len(data))
-            raise BadImage(TOO_SLOW) from None
+            raise BadImage(texts.TOO_SLOW) from None
         except WorkerDied:
             logger.warning("a file of %d bytes ended the process that opened it", len(data))
-            raise BadImage(CRASHED) from None
+            raise BadImage(texts.CRASHED) from None
         return _unpack(head, body)
 
 
 def _unpack(head: dict[str, Any], body: bytes) -> FileContent:
-    """What a worker answered, believed only as far as it can do no harm."""
+    """Parse a worker's answer, which isn't trusted: hostile files may have taken it over."""
     if "bad" in head:
         raise BadImage(str(head["bad"]))
     note = str(head.get("note", ""))
@@ -84,5 +82,5 @@ def _unpack(head: dict[str, Any], body: bytes) -> FileContent:
             return FileText(body.decode(), note)
         width, height = int(head["picture"]["width"]), int(head["picture"]["height"])
     except (KeyError, TypeError, ValueError):
-        raise BadImage(CRASHED) from None
+        raise BadImage(texts.CRASHED) from None
     return NormalisedImage(body, hashlib.sha256(body).hexdigest(), width, height, note)

@@ -1,8 +1,8 @@
-"""The process in which files are read: `python -m bot.media.worker <bytes> <seconds>`.
+"""The process that reads files: `python -m bot.media.worker <bytes> <seconds>`.
 
-It takes frames on standard input and answers each on standard output. It may use `<bytes>` of
-address space, and `<seconds>` for one file; beyond that the operating system ends it, and with it
-goes nothing but that file.
+It reads frames from standard input and writes an answer to each to standard output. It may use
+`<bytes>` of address space, and `<seconds>` per file; beyond that the operating system kills it, and
+only that file fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from bot.core.ports import BadImage
 from bot.core.records import FileContent, NormalisedImage
-from bot.media import frames
+from bot.media import frames, texts
 from bot.media.limits import FileLimits
 from bot.media.read import read_file, read_picture
 
@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def answer(head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The answer to one request, as head and body."""
+    """Answer one request; returns the head and body of the answer."""
     try:
         content = TASKS[head["task"]](data, FileLimits(**head["limits"]))
     except BadImage as reason:
         return {"bad": str(reason)}, b""
     except MemoryError:
-        return {"bad": "it takes too much memory to open"}, b""
+        return {"bad": texts.TOO_MUCH_MEMORY}, b""
     return _pack(content)
 
 
@@ -53,7 +53,7 @@ def _pack(content: FileContent) -> tuple[dict[str, Any], bytes]:
 
 
 def _take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Our ends of the pipes, for ourselves alone: a library that prints must not garble frames."""
+    """Duplicate both pipes and redirect 0 and 1, so library output can't corrupt frames."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -63,7 +63,7 @@ def _take_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _confine(memory: int) -> None:
-    """Give up what reading a file does not need. (Windows has no such limits.)"""
+    """Limit address space, file writes and core dumps (not possible on Windows)."""
     if sys.platform == "win32":
         return
     import resource
@@ -80,7 +80,7 @@ def _confine(memory: int) -> None:
 
 
 def _alarm(seconds: float) -> None:
-    """End this process by then, also when it hangs in C and nobody is left to kill it."""
+    """Make the OS end this process after `seconds`, even if it hangs in C code; 0 cancels."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

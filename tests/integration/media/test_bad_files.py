@@ -22,7 +22,8 @@ from bot.core.records import FileText, NormalisedImage
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Image as EngineImage
-from bot.media.reader import CRASHED, TOO_SLOW, MediaReader
+from bot.media.reader import MediaReader
+from bot.media.texts import CRASHED, TOO_SLOW
 from tests.support.core_rig import Rig, picture
 from tests.support.pictures import corner, encoded, noise, plain, png_header
 from tests.support.scripted_engine import ScriptedEngine, prompt_text
@@ -136,7 +137,7 @@ async def test_odd_but_good(reader: MediaReader, data: bytes) -> None:
 
 async def test_an_animation_is_seen_and_said(reader: MediaReader) -> None:
     _, notes, seen = await RealRig(reader).ask("hm", picture("a.gif", ANIMATION))
-    assert (notes, seen) == (("a.gif: it moves, and I see its first frame only",), 1)
+    assert (notes, seen) == (("a.gif: it's animated, and I see only the first frame",), 1)
 
 
 async def test_fifty_pictures_in_one_message(reader: MediaReader) -> None:

@@ -14,7 +14,8 @@ from bot.core.records import FileText, NormalisedImage
 from bot.media.limits import FileLimits
 from bot.media.pool import PoolClosed, WorkerPool
 from bot.media.read import read_file, read_picture
-from bot.media.reader import CRASHED, TOO_SLOW, MediaReader
+from bot.media.reader import MediaReader
+from bot.media.texts import CRASHED, TOO_SLOW
 from tests.support.pictures import encoded, noise, plain
 from tests.support.waiting import until
 

@@ -131,11 +131,11 @@ class TestFormats:
     @pytest.mark.parametrize(
         ("format", "note"),
         [
-            ("GIF", "it moves, and I see its first frame only"),
-            ("WEBP", "it moves, and I see its first frame only"),
-            ("PNG", "it moves, and I see its first frame only"),
-            ("AVIF", "it moves, and I see its first frame only"),
-            ("TIFF", "I see the first of its pages only"),
+            ("GIF", "it's animated, and I see only the first frame"),
+            ("WEBP", "it's animated, and I see only the first frame"),
+            ("PNG", "it's animated, and I see only the first frame"),
+            ("AVIF", "it's animated, and I see only the first frame"),
+            ("TIFF", "I see only its first page"),
         ],
     )
     def test_of_many_frames_the_first_and_it_says_so(self, format: str, note: str) -> None:
