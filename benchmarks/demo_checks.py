@@ -1,7 +1,7 @@
-"""What counts as recognisable: one small, honest check per persona, and checks of any reply.
+"""Checks whether a persona is recognizable, and checks that apply to any reply.
 
-Each is a keyword or form test that an ordinary answer fails; the benchmark prints how many plain
-answers (no persona) would pass, so that a check that always passes shows up as such.
+Each persona has a keyword or form check that an ordinary answer should fail. The benchmark also
+prints how many answers without a persona pass it, which exposes a check that always passes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def words(text: str) -> list[str]:
 
 
 def syllables(line: str) -> int:
-    """Vowel groups, less a silent final e: off by one now and then, good enough for a form."""
+    """Counts vowel groups, minus a silent final e; sometimes off by one, but good enough."""
     total = 0
     for word in re.findall(r"[a-z']+", line.lower()):
         groups = len(re.findall(r"[aeiouy]+", word))
@@ -75,7 +75,7 @@ _FOREIGN = re.compile(r"[^\W\d_a-zA-Z²³]")  # a letter outside A to Z
 
 
 def stray(text: str, translation: bool = False) -> str | None:
-    """A control token or a foreign letter that nobody asked for; None when the reply is clean."""
+    """A control token or an unexpected foreign letter; None if the reply has neither."""
     if match := _CONTROL.search(text):
         return match.group()
     allowed = "áéíóúñüäößàâçèêëîïôûœ¿¡" if translation else "é"
@@ -84,7 +84,7 @@ def stray(text: str, translation: bool = False) -> str | None:
 
 
 def loops(text: str) -> bool:
-    """The same four words three times."""
+    """Whether the same four words occur three times."""
     all_words = [word.lower() for word in words(text)]
     seen: dict[tuple[str, ...], int] = {}
     for index in range(len(all_words) - 3):

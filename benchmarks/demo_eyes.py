@@ -1,11 +1,11 @@
-"""Measure the demo's eyes on held-out renders: the tower's words, and the answers end to end.
+"""Measure the demo's vision tower on held-out renders: its soft tokens, and answers end to end.
 
     python -m benchmarks.demo_eyes                          # the shipped demo, both parts
     python -m benchmarks.demo_eyes --model build/demo --pictures 2000 --only tower
 
-`tower`: every picture goes through the model's own processor, tower and projector, and each soft
-token is read as the nearest word. `answers`: Parley's engine answers questions about pictures,
-greedy, with the default persona and in the six voices.
+`tower`: each picture goes through the model's processor, tower and projector, and each soft token
+is decoded to the nearest word. `answers`: Parley's engine answers questions about pictures
+greedily, with the default persona and with the six others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BATCH = 50
 
 
 def tower_figures(folder: Path, count: int) -> dict[str, float]:
-    """What the soft tokens say, against the truth."""
+    """How often the soft tokens match the truth."""
     from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
     model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).eval()
@@ -66,14 +66,14 @@ def tower_figures(folder: Path, count: int) -> dict[str, float]:
 
 @dataclass
 class Questions:
-    """What `demo_pictures.ask_all` asks: written down in a first round, answered in a second."""
+    """Records the questions of `demo_pictures.ask_all` in a first pass, to be answered at once."""
 
     asked: list[tuple[bytes, str | None, str]] = field(default_factory=list)
     answers: list[tuple[str, bool]] = field(default_factory=list)
 
     @staticmethod
     def seen(rng: random.Random, kind: str) -> tuple[Scene, bytes]:
-        """A scene and its picture as a file."""
+        """A scene and its picture as PNG bytes."""
         image, scene, _spots = draw(rng, kind)
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
@@ -92,7 +92,7 @@ class Questions:
 async def answer_all(
     folder: Path, asked: list[tuple[bytes, str | None, str]], limit: int
 ) -> list[tuple[str, bool]]:
-    """The engine's replies to all of them at once, and whether each ended by itself."""
+    """The engine's replies to all questions at once, and whether each ended by itself."""
     engine = LocalEngine(LocalEngineConfig(model=str(folder), max_context=1024))
     await engine.start()
     sampling = SamplingParams(temperature=0, max_new_tokens=limit)
@@ -120,7 +120,7 @@ async def answer_all(
 
 
 def answer_figures(folder: Path, limit: int, show: bool) -> dict[str, float]:
-    """What the whole model says, through Parley's engine."""
+    """The scores of the whole model's answers, through Parley's engine."""
     questions = Questions()
     demo_pictures.ask_all(questions.note, questions.seen)
     questions.answers = asyncio.run(answer_all(folder, questions.asked, limit))
@@ -133,7 +133,7 @@ def answer_figures(folder: Path, limit: int, show: bool) -> dict[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; the exit code says whether the tower meets its bars."""
+    """Measure and print the figures; exits with 1 if the tower misses a bar."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_eyes", description=__doc__)
     parser.add_argument("--model", type=Path, metavar="FOLDER")
     parser.add_argument("--pictures", type=int, default=1000)

@@ -1,7 +1,7 @@
-"""Measure what the demo says about pictures, told by stand-in words or seen by its own eyes.
+"""Measure the demo's answers about pictures, given as stand-in words or through its vision tower.
 
-`words`: the soft tokens are the words that the eyes should produce, so this measures the chat
-adapter alone. `eyes`: pictures are rendered and go through the model's processor and tower.
+`words`: the soft tokens are the words that the tower should produce, which measures the chat
+adapter alone. `eyes`: rendered pictures go through the model's processor and tower.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from . import demo_prompts as prompts
 
 Mode = Literal["words", "eyes"]
 Answer = Callable[[Scene, Any, str | None, str], tuple[str, bool]]
-SEED = 20261124  # no scene of this seed need be new: there are 8,000, and training uses 900
+SEED = 20261124  # scenes may also occur in training: there are 8,000, and training uses 900
 KINDS = ("shapes",) * 6 + ("glyph",) * 2 + ("plain", "photo")
 NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
 HONEST = ("colours and simple shapes", "can't", "cannot", "not photo", "no photo")
 
 
 class Asked(NamedTuple):
-    """One question about one picture, what must be in the answer, and what was said."""
+    """One question about one picture, the words its answer must contain, and the answer."""
 
     kind: str
     prompt: str
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
 
 def names(thing: str) -> tuple[str, ...]:
-    """A shape's name and its plural; a character as it is (an "A" can begin any sentence)."""
+    """A shape's name and plural; a character itself, except "A", which is also a word."""
     if thing == "A":
         return ("letter a", "says a", "character a", "sign a")
     if len(thing) == 1:
@@ -51,7 +51,7 @@ def names(thing: str) -> tuple[str, ...]:
 
 
 def describing(scene: Scene) -> dict[str, tuple[str, ...]]:
-    """The words that a full description must hold, by what they tell."""
+    """The words that a full description must contain, by attribute."""
     if scene.kind == "photo":
         return {"photo": HONEST}
     if scene.kind == "plain":
@@ -63,7 +63,7 @@ def describing(scene: Scene) -> dict[str, tuple[str, ...]]:
 
 
 def ask_all(answer: Answer, seen: Callable[[random.Random, str], tuple[Scene, Any]]) -> list[Asked]:
-    """Every held-out question on pictures of its own."""
+    """Ask every held-out question about its own pictures."""
     rng = random.Random(SEED)
     asked: list[Asked] = []
 
@@ -106,7 +106,7 @@ def ask_all(answer: Answer, seen: Callable[[random.Random, str], tuple[Scene, An
             question = prompts.PICTURE_DESCRIBE[index % len(prompts.PICTURE_DESCRIBE)]
             text = ask(f"persona {name}: thing", scene, picture, system, question,
                        names(scene.thing), (scene.color,))  # fmt: skip
-            # No word is wanted where the voice is right, and an impossible one where it is not.
+            # Require nothing if the voice is right, and an impossible word otherwise.
             voice: tuple[tuple[str, ...], ...] = () if checks.CHECKS[name](text) else (("\0",),)
             asked.append(asked[-1]._replace(kind=f"persona {name}: voice", wanted=voice))
     return asked
@@ -122,7 +122,7 @@ def figures(asked: list[Asked]) -> dict[str, float]:
 
 
 class Words:
-    """Answers from stand-in words, which see each other as a picture's soft tokens do."""
+    """Answers from stand-in words, which attend to each other like a picture's soft tokens."""
 
     def __init__(self, model: Any, tokenizer: Any, limit: int) -> None:
         self.tokenizer, self.limit = tokenizer, limit
@@ -164,7 +164,7 @@ class Words:
 
 
 class Eyes:
-    """Answers from rendered pictures through the processor and the tower."""
+    """Answers from rendered pictures, through the processor and the tower."""
 
     def __init__(self, model: Any, processor: Any, limit: int) -> None:
         self.model, self.processor, self.limit = model, processor, limit
@@ -202,7 +202,7 @@ class Eyes:
 
 
 def measure(folder: Any, mode: Mode, limit: int) -> list[Asked]:
-    """Load the prepared folder and ask everything; greedy."""
+    """Load the prepared model and ask all questions greedily."""
     import torch
     from transformers import (
         AutoModelForCausalLM,

@@ -1,4 +1,4 @@
-"""Held-out prompts for the demo model; written before training and kept out of its chats.
+"""Held-out prompts for the demo model, written before training and kept out of its chats.
 
 `tests/unit/benchmarks/test_demo_prompts.py` asserts that none of them occurs in the training data.
 """
@@ -37,7 +37,7 @@ NAMES = (
     "Jamal", "Katya", "Lorenzo", "Mei", "Nadia", "Oscar", "Priscilla", "Quentin", "Rosa", "Stefan",
 )  # fmt: skip
 
-#: (introduction, distractor, question): the name must come back after the distractor's answer.
+#: (introduction, distractor, question): the last answer must contain the name.
 NAME_CHATS = (
     ("Hey, {name} here, nice to meet you.", "Which is bigger, a whale or a mouse?",
      "By the way, can you say my name?"),
@@ -49,7 +49,7 @@ NAME_CHATS = (
      "Tell me my name, please."),
 )  # fmt: skip
 
-#: (statement, distractor, question, the word that must come back)
+#: (statement, distractor, question, the word the last answer must contain)
 FACT_CHATS = (
     ("My cat is called Biscuit.", "What do bees make?", "What is the name of my cat?", "biscuit"),
     ("I live in Lisbon.", "Name a fruit that is yellow.", "In which city do I live?", "lisbon"),
@@ -72,7 +72,7 @@ SUMS = (
     (11, 58), (26, 7), (3, 46), (61, 29), (9, 85),
 )  # fmt: skip
 
-#: The seed's own examples, in its own wordings.
+#: The examples of the project's first description, word for word.
 SEED_CHATS = (
     ("You are a helpful assistant", "Why the sky is blue?", ("scatter", "blue light")),
     ("You are a physicist.", "Could you explain what is a qubit?",
@@ -83,7 +83,7 @@ SEED_CHATS = (
 
 
 class General(NamedTuple):
-    """An everyday question; a reply passes with one of the words (no words: read it)."""
+    """An everyday question; a reply passes if it contains one of the words (none: not scored)."""
 
     prompt: str
     words: tuple[str, ...]
@@ -123,7 +123,7 @@ GENERAL = (
     General("Sam: morning all\nSam: is the bot awake?", ("sam", "morning", "yes", "awake", "here")),
 )  # fmt: skip
 
-#: About a picture, wordings that the training never uses.
+#: Questions about a picture in wordings that training never uses.
 PICTURE_DESCRIBE = (
     "Could you tell me what this shows?", "Please say what is on the picture.",
     "I drew something, what is it?", "What have I sent you?",

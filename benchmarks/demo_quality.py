@@ -1,10 +1,10 @@
-"""Measure the demo model on held-out prompts: stops, personas, recall, capitals, sums, clean text.
+"""Measure the demo model on held-out prompts: endings, personas, recall, facts, sums, clean text.
 
     python -m benchmarks.demo_quality                    # the shipped adapter, greedy
     python -m benchmarks.demo_quality --temperature 0.7 --json build/demo-quality.json
     python -m benchmarks.demo_quality --pictures eyes    # pictures only: `words` or `eyes`
 
-It uses transformers' own `generate` in static batches, so it does not depend on Parley's engine.
+It uses transformers' `generate` in static batches, so it doesn't depend on Parley's engine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BARS = {"stops by itself": 0.98, "name recall": 0.95, "stray": 0.0} | {
 
 @dataclass
 class Reply:
-    """One generated reply and what the checks said about it."""
+    """One generated reply and the result of its check."""
 
     kind: str
     prompt: str
@@ -40,7 +40,7 @@ class Reply:
 
 @dataclass
 class Bench:
-    """The loaded model and everything it has said."""
+    """The loaded model and all its replies."""
 
     model: Any
     tokenizer: Any
@@ -50,7 +50,7 @@ class Bench:
     replies: list[Reply] = field(default_factory=list)
 
     def answer(self, kind: str, chats: list[Messages]) -> list[Reply]:
-        """Replies to all chats, in batches padded on the left."""
+        """Replies to all chats, in left-padded batches."""
         made = [Reply(kind, chat[-1]["content"], "", False) for chat in chats]
         order = sorted(range(len(chats)), key=lambda i: sum(len(m["content"]) for m in chats[i]))
         for start in range(0, len(order), self.batch_size):
@@ -82,7 +82,7 @@ class Bench:
         for row in output[:, inputs["input_ids"].shape[1] :].tolist():
             ends = [row.index(token) for token in (1, 106) if token in row]
             ids = row[: min(ends)] if ends else row
-            # Control tokens stay visible: they are what the "stray" check looks for.
+            # Keep control tokens: the "stray" check looks for them.
             results.append((self.tokenizer.decode(ids).strip(), bool(ends)))
         return results
 
@@ -101,7 +101,7 @@ def has(text: str, wanted: Iterable[str]) -> bool:
 
 
 def run_personas(bench: Bench) -> dict[str, float]:
-    """Every persona on every question, then the same questions without one as a control."""
+    """Ask every persona every question, and the same questions without a persona as a control."""
     figures: dict[str, float] = {}
     plain = bench.answer(
         "plain", [chat(prompts.DEFAULT_SYSTEM, q) for q in prompts.PERSONA_QUESTIONS]
@@ -120,7 +120,7 @@ def run_personas(bench: Bench) -> dict[str, float]:
 
 
 def run_recall(bench: Bench) -> dict[str, float]:
-    """A name (or a fact), an answer, a distractor, its answer, then the question."""
+    """Tell it a name or fact, let it answer, ask a distractor, then ask for the name or fact."""
     rounds = len(prompts.NAME_CHATS)
     names = [
         (hello.format(name=name), other, question, name.lower())
@@ -182,7 +182,7 @@ def share(replies: list[Reply]) -> float:
 
 
 def run_form(bench: Bench) -> dict[str, float]:
-    """Over every reply so far: does it stop, is it clean, does it loop?"""
+    """Check every reply so far: does it end, is it clean, does it loop?"""
     count = len(bench.replies)
     found = [
         reply
@@ -201,7 +201,7 @@ def run_form(bench: Bench) -> dict[str, float]:
 
 
 def report(figures: dict[str, float], replies: list[Reply], sample: bool) -> bool:
-    """Print the table and a sample; whether every bar is met."""
+    """Print the table and the replies; returns whether every bar is met."""
     good = True
     for name, value in figures.items():
         whole = name in ("replies", "stray", "loops", "words a reply", "seconds")
@@ -220,7 +220,7 @@ def report(figures: dict[str, float], replies: list[Reply], sample: bool) -> boo
 
 
 def text_figures(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], list[Reply]]:
-    """Everything about text."""
+    """All text benchmarks."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -237,7 +237,7 @@ def text_figures(folder: Path, options: argparse.Namespace) -> tuple[dict[str, f
 def picture_figures(
     folder: Path, options: argparse.Namespace
 ) -> tuple[dict[str, float], list[Reply]]:
-    """Everything about pictures; a reply that is judged in several ways stands once for each."""
+    """All picture benchmarks; a reply that is judged in several ways counts once for each."""
     asked = demo_pictures.measure(folder, options.pictures, options.max_new_tokens)
     replies = [
         Reply(item.kind, item.prompt, item.text, item.stopped, item.passed) for item in asked
@@ -254,10 +254,10 @@ def main() -> int:
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument(
         "--pictures", choices=("words", "eyes"),
-        help="ask about pictures instead, greedily: told by stand-in words or seen by the eyes",
+        help="ask about pictures, greedily, given as stand-in words or through the vision tower",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--no-sample", action="store_true", help="the table only")
+    parser.add_argument("--no-sample", action="store_true", help="print only the table")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

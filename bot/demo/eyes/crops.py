@@ -1,7 +1,8 @@
-"""Quarter-sized pieces of pictures: from them things are learned several times as fast.
+"""Crops a quarter of the picture's size, on which training is several times as fast.
 
-The tower's first layers look at neighbors only, so they can learn on four patches a side instead
-of eight. A small thing is cut out of its picture; a large one comes with its picture at half size.
+The tower's first layers attend only to neighbors, so they can learn on four patches a side instead
+of eight. A small thing is cropped out of its picture; for a large one, the whole picture is shrunk
+to half its size.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from .tower import GRID, PATCH, to_pixels
 
 SIDE = 4  # patches
 PIXELS = SIDE * PATCH
-LARGEST = 20  # pixels of radius: what is larger comes at half size
+LARGEST = 20  # radius in pixels; the picture of a larger thing is shrunk instead
 
 
 def crops(stream: Iterator[Pictures], seed: int) -> Iterator[Pictures]:
-    """One piece of every picture, with spots in fractions of the piece."""
+    """One crop of every picture, with spots in fractions of the crop."""
     rng = np.random.default_rng(seed)
     for batch in stream:
         yield cut(batch, rng)
 
 
 def cut(batch: Pictures, rng: np.random.Generator) -> Pictures:
-    """A piece around a thing of each picture, or the picture at half size."""
+    """A crop around one thing of each picture, or the picture at half size."""
     pixels = np.empty((len(batch), PIXELS, PIXELS, 3), np.uint8)
     spots = batch.spots.copy()
     for row, picture in enumerate(batch.pixels):
@@ -54,7 +55,7 @@ def cut(batch: Pictures, rng: np.random.Generator) -> Pictures:
 
 
 def look_at_crops(eyes: nn.ModuleDict, pictures: np.ndarray, depth: int) -> tuple[Tensor, ...]:
-    """What the first `depth` layers see of pieces that lie anywhere in a picture."""
+    """Hidden states of the first `depth` layers for crops at random positions in a picture."""
     tower: Any = eyes["vision_tower"]
     embeddings = tower.embeddings
     weight = embeddings.position_embedding.weight

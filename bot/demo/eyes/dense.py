@@ -1,7 +1,7 @@
-"""What lies in each patch of a picture: dense truth that teaches the tower far quicker than words.
+"""Per-patch labels: dense supervision that trains the tower much faster than words alone.
 
-A picture has one shape's name but sixty-four patches, and most of what makes a shape hard to name
-is to tell its outline from the ground in any pair of colors. So the tower is told outlines first.
+A picture has one shape's name but sixty-four patches, and the hard part of naming a shape is
+separating its outline from a background of any color. So the tower learns outlines first.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .tower import PATCH
 
 THINGS, COLORS = len(CLASSES["thing"]), len(CLASSES["color"])
 CELLS = 4  # a side of a patch, for its outline
-CONTRAST = 36  # levels of 255 between a thing and the ground, at least; grain has fewer
+CONTRAST = 36  # the least difference (of 255) between a thing and the background; noise has less
 _KIND, _GROUND = list(CLASSES).index("kind"), list(CLASSES).index("ground")
 _PHOTO, _GLYPH = (CLASSES["kind"].index(kind) for kind in ("photo", "glyph"))
 
 
 def contents(batch: Pictures) -> tuple[Tensor, Tensor, Tensor]:
-    """For every patch [n, patches] its thing, its color and whether a thing's middle lies in it.
+    """Each patch's thing, its color and whether it contains a thing's center, [n, patches] each.
 
-    A thing of `THINGS` is the ground.
+    The thing `THINGS` is the background.
     """
     count, grid = len(batch), batch.pixels.shape[1] // PATCH
     middles = (np.arange(grid) + 0.5) / grid
@@ -50,7 +50,7 @@ def contents(batch: Pictures) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def outlines(batch: Pictures) -> tuple[Tensor, Tensor]:
-    """How much of each cell of each patch a thing covers, and for which pictures that is known.
+    """How much of each cell of each patch is covered by a thing, and which pictures have outlines.
 
     Returns:
         [n, patches, CELLS * CELLS] float32 from 0 to 1, and [n] bool.
@@ -58,7 +58,7 @@ def outlines(batch: Pictures) -> tuple[Tensor, Tensor]:
     size = batch.pixels.shape[1]
     where = (np.arange(size) + 0.5) / size
     near = np.zeros((len(batch), size, size), bool)
-    # Shapes stay within their disc; a glyph's corners reach out of it.
+    # Shapes stay within their disc; a glyph's corners stick out of it.
     reach = np.where(batch.labels[:, _KIND] == _GLYPH, 1.45, 1.06)
     for place in range(batch.spots.shape[1]):
         rows = np.flatnonzero(batch.spots[:, place, 2] > 0)
@@ -73,7 +73,7 @@ def outlines(batch: Pictures) -> tuple[Tensor, Tensor]:
 
 
 def _within(spots: np.ndarray, axis: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Which points of a square grid lie within each spot, `reach` radii wide: [n, down, across]."""
+    """Which points of a square grid are within `reach` radii of each spot, [n, down, across]."""
     across = (axis - spots[:, :1]) / (spots[:, 2:3] * reach[:, None])
     down = (axis - spots[:, 1:2]) / (spots[:, 3:4] * reach[:, None])
     is_inside: np.ndarray = down[:, :, None] ** 2 + across[:, None] ** 2 < 1
@@ -81,7 +81,7 @@ def _within(spots: np.ndarray, axis: np.ndarray, reach: np.ndarray) -> np.ndarra
 
 
 def _grounds(pixels: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """The middling color of some pixels away from things, [n, 1, 1, 3]; else the corner's."""
+    """The median color of pixels outside things, [n, 1, 1, 3]; if there are few, the corner's."""
     colors = pixels[:, 0, 0].astype(np.int16)
     for row, (some, taken) in enumerate(zip(pixels[:, ::4, ::4], near[:, ::4, ::4], strict=True)):
         free = some[~taken]

@@ -1,4 +1,4 @@
-"""How often the eyes are right, by what they tell."""
+"""Scores the tower's output per attribute."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from .lexicon import KEYS
 from .scene import CLASSES, SHAPES
 
-#: Figures of one shape each, and the rest.
+#: The least share of correct pictures, per attribute.
 BARS = {"color": 0.95, "ground": 0.95, "shape": 0.90, "count": 0.85}
 _KIND, _COUNT, _THING = (KEYS.index(key) for key in ("kind", "count", "thing"))
 
 
 def figures(said: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
-    """The share of pictures that each attribute is right on.
+    """The share of pictures for which each attribute is right.
 
     Args:
-        said: for every key of `CLASSES` the class that the soft tokens say, [n].
+        said: for every key of `CLASSES` the class decoded from the soft tokens, [n].
         labels: the truth, [n, keys].
     """
     right = {key: said[key] == labels[:, place] for place, key in enumerate(KEYS)}
@@ -42,7 +42,7 @@ def figures(said: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
 
 
 def confusions(said: Tensor, labels: Tensor, least: int = 3) -> list[tuple[str, str, int]]:
-    """The things most often taken for another: what it was, what was said, how often."""
+    """The most frequent confusions: the true thing, the predicted one, and how often."""
     truth = labels[:, _THING]
     pairs = torch.stack((truth, said), 1)[truth != said]
     confused_pairs, counts = torch.unique(pairs, dim=0, return_counts=True)

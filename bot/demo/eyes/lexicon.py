@@ -1,4 +1,4 @@
-"""The words that the soft tokens stand for, as vectors, and how near a soft token comes to each."""
+"""The vectors of the words that soft tokens stand for; decodes soft tokens to the nearest word."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Lexicon:
 
     Attributes:
         vectors: [words, text size] float32, as the text model feeds them to its first layer.
-        choices: for each slot the rows of `vectors` it can say; one row for a fixed word.
-        keys: for each slot the place of its attribute in `KEYS`, -1 for a fixed word.
+        choices: for each slot, its candidate rows of `vectors`; one row for a fixed word.
+        keys: for each slot, the index of its attribute in `KEYS`; -1 for a fixed word.
     """
 
     def __init__(self, vectors: Tensor, choices: list[Tensor]) -> None:
         self.vectors = vectors
         self.choices = choices
         self.keys = [-1 if slot.startswith("=") else KEYS.index(slot) for slot in SLOTS]
-        #: The mean squared distance of the words from their middle: the unit of `logits`.
+        #: The mean squared distance of the words from their mean: the unit of `logits`.
         self.spread = float((vectors - vectors.mean(0)).square().sum(1).mean())
 
     @classmethod
     def read(cls, folder: Path, tokenizer: Any) -> Lexicon:
-        """From a prepared text model's folder; reads only the rows it needs."""
+        """Load from a prepared text model's folder; reads only the rows it needs."""
         tokens = class_token_ids(tokenizer)
         fixed = {slot: word_token_id(slot[1:], tokenizer) for slot in SLOTS if slot[0] == "="}
         token_ids = sorted({t for ids in tokens.values() for t in ids} | set(fixed.values()))
@@ -44,7 +44,7 @@ class Lexicon:
         return cls(_embeddings(folder, token_ids), choices)
 
     def target_rows(self, labels: Tensor) -> Tensor:
-        """The row of `vectors` that each slot should say, [n, slots], for labels [n, KEYS]."""
+        """The target row of `vectors` for each slot, [n, slots], from labels [n, KEYS]."""
         columns = [
             choice.expand(len(labels)) if key < 0 else choice[labels[:, key]]
             for choice, key in zip(self.choices, self.keys, strict=True)
@@ -52,13 +52,13 @@ class Lexicon:
         return torch.stack(columns, 1)
 
     def logits(self, soft: Tensor, slot: int, sharpness: float) -> Tensor:
-        """How likely each choice is that `slot` says, [n, choices]: nearness to its vector."""
+        """Logits of the choices of `slot`, [n, choices], from the distances to their vectors."""
         vectors = self.vectors[self.choices[slot]]
         gap = vectors.square().sum(1) - 2 * soft[:, slot] @ vectors.T
         return -gap * (sharpness / self.spread)
 
     def read_out(self, soft: Tensor) -> dict[str, Tensor]:
-        """The class that the slots of each attribute say together, [n] for every key."""
+        """The class decoded from all slots of an attribute, [n] for every key."""
         classes = {}
         for place, key in enumerate(KEYS):
             slots = [slot for slot, owner in enumerate(self.keys) if owner == place]

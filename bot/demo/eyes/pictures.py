@@ -1,4 +1,4 @@
-"""Rendered pictures in bulk: arrays on disk with their truth, and batches of them for training.
+"""Rendered pictures in bulk: arrays with labels on disk, and training batches of them.
 
 python -m bot.demo.eyes.pictures --to build/pictures --sets 60      # 60 x 2,500 pictures
 """
@@ -17,9 +17,9 @@ from .render import SIZE, render
 from .scene import CLASSES, Scene, Spot, attribute
 
 PER_SET = 2_500
-#: Trained on in these shares: several different things in one picture teach most at a time.
+#: The shares of kinds in training: pictures with several different things teach the most.
 KINDS = {"shapes": 52, "glyph": 18, "plain": 3, "mixed": 20, "photo": 7}
-SPOTS = 5  # the most things that one picture shows
+SPOTS = 5  # the most things in one picture
 
 _HEART = CLASSES["thing"].index("heart")
 _GLYPH = CLASSES["kind"].index("glyph")
@@ -42,7 +42,7 @@ class Pictures:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> Pictures:
-        """Some of them."""
+        """A subset."""
         return Pictures(self.pixels[rows], self.labels[rows], self.spots[rows], self.inside[rows])
 
 
@@ -73,7 +73,7 @@ def _inside(spot: Spot) -> tuple[int, int]:
 
 
 def save(pictures: Pictures, path: Path) -> None:
-    """Write a set: `path` with the truth last, so that a reader finds whole sets only."""
+    """Write a set; the labels at `path` come last, so that readers find only complete sets."""
     np.save(_pixels_of(path), pictures.pixels)
     work = path.with_suffix(".part")
     with work.open("wb") as file:
@@ -82,7 +82,7 @@ def save(pictures: Pictures, path: Path) -> None:
 
 
 def load(path: Path) -> Pictures:
-    """Read a set; its pixels stay on the disk until they are needed."""
+    """Read a set; its pixels stay on disk until they are used."""
     with np.load(path) as truth:
         pixels = np.load(_pixels_of(path), mmap_mode="r")
         return Pictures(pixels, truth["labels"], truth["spots"], truth["inside"])
@@ -93,12 +93,12 @@ def _pixels_of(path: Path) -> Path:
 
 
 def load_all(folder: Path) -> list[Pictures]:
-    """Every training set that is there by now."""
+    """All training sets rendered so far."""
     return [load(path) for path in sorted(folder.glob("train-*.npz"))]
 
 
 def join(parts: list[Pictures]) -> Pictures:
-    """One after the other, in memory."""
+    """Concatenate in memory."""
     return Pictures(
         np.concatenate([part.pixels for part in parts]),
         np.concatenate([part.labels for part in parts]),
@@ -108,10 +108,10 @@ def join(parts: list[Pictures]) -> Pictures:
 
 
 def batches(find: Callable[[], list[Pictures]], size: int, seed: int) -> Iterator[Pictures]:
-    """Endless shuffled batches; every picture comes flipped and turned in its own way.
+    """Endless shuffled batches of randomly flipped and rotated pictures.
 
-    A batch takes its pictures from a few sets only, so that the disk is read in few places.
-    `find` is called before every round through all sets: more may have been rendered by then.
+    A batch takes its pictures from a few sets, to limit the disk accesses. `find` is called before
+    every epoch, since more sets may have been rendered by then.
     """
     rng = np.random.default_rng(seed)
     while True:
@@ -131,7 +131,7 @@ def batches(find: Callable[[], list[Pictures]], size: int, seed: int) -> Iterato
 
 
 def turned(pictures: Pictures, rng: np.random.Generator) -> Pictures:
-    """Flip and turn by quarters; a glyph stays as it is, a heart upright."""
+    """Flip and rotate by quarter turns; glyphs stay as they are, hearts upright."""
     pixels, spots = pictures.pixels.copy(), pictures.spots.copy()
     glyph = pictures.labels[:, 0] == _GLYPH
     heart = (pictures.inside[:, :, 0] == _HEART).any(axis=1)

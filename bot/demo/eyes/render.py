@@ -1,4 +1,4 @@
-"""Seeded renders of simple pictures with their truth: what the eyes are trained and judged on."""
+"""Renders simple pictures with labels from a seed, for training and evaluating the tower."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from bot.demo.eyes.scene import COLORS, COUNTS, GLYPHS, SHAPES, UNKNOWN, Scene, Spot
 
-SIZE = 96  # pixels a side, as the tower takes them
+SIZE = 96  # the tower's input, pixels a side
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
 KINDS = {"shapes": 66, "glyph": 16, "plain": 4, "mixed": 5, "photo": 9}
-# Neighbors that people would argue about are never put on each other.
+# Colors that are hard to tell apart are never used together.
 CLOSE = (
     {"red", "orange"}, {"orange", "yellow"}, {"orange", "brown"}, {"red", "brown"},
     {"pink", "purple"}, {"black", "brown"}, {"white", "pink"}, {"blue", "purple"},
@@ -30,13 +30,13 @@ FONTS = (
 
 
 def render(rng: random.Random, kind: str | None = None) -> tuple[Image.Image, Scene, list[Spot]]:
-    """One picture of ``SIZE`` x ``SIZE`` pixels, resized as the processor does, and its truth."""
+    """One picture of ``SIZE`` x ``SIZE`` pixels, resized as the processor does, with its labels."""
     image, scene, spots = draw(rng, kind)
     return image.resize((SIZE, SIZE), Image.Resampling.BILINEAR), scene, spots
 
 
 def draw(rng: random.Random, kind: str | None = None) -> tuple[Image.Image, Scene, list[Spot]]:
-    """One picture at a size of its own (90 to 400 pixels), and its truth."""
+    """One picture of random size (90 to 400 pixels), with its labels."""
     kind = kind or rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
     long = rng.randint(110, 260) if rng.random() < 0.9 else 400
     short = round(long / rng.choice((1, 1, 1.25, 4 / 3, 1.5)) * rng.uniform(0.95, 1))
@@ -78,7 +78,7 @@ def _ground(rng: random.Random, size: tuple[int, int], name: str) -> Image.Image
         ramp = Image.linear_gradient("L").resize(size)
         return Image.composite(Image.new("RGB", size, first), Image.new("RGB", size, second), ramp)
     image = Image.new("RGB", size, first)
-    if rng.random() < 0.08:  # a thin frame, which is not the ground
+    if rng.random() < 0.08:  # a thin frame, which isn't the background
         frame = _shade(rng, rng.choice(list(COLORS)))
         box = (0, 0, size[0] - 1, size[1] - 1)
         ImageDraw.Draw(image).rectangle(box, outline=frame, width=rng.randint(1, 4))
@@ -144,7 +144,7 @@ def _glyph(rng: random.Random, image: Image.Image, ground: str) -> tuple[Scene, 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     try:
         return ImageFont.truetype(name, size)
-    except OSError:  # not installed here: Pillow's own
+    except OSError:  # not installed: use Pillow's default font
         return ImageFont.load_default(size)
 
 
@@ -164,7 +164,7 @@ def shape(
     turn: float,
     fill: RGB,
 ) -> None:
-    """Draw one shape inside the disc; what must stand upright is turned by a few degrees only."""
+    """Draw one shape inside the disc; upright shapes are rotated by only a few degrees."""
     upright = name in {"square", "diamond", "heart", "rectangle", "oval", "cross"}
     angle = math.radians(rng.uniform(-14, 14) if upright else turn)
     if name in {"rectangle", "oval"} and rng.random() < 0.4:
@@ -189,7 +189,7 @@ def _arc(radius: float = 1.0, dx: float = 0.0, squash: float = 1.0) -> list[Poin
 
 
 def _outline(rng: random.Random, name: str) -> list[tuple[list[Point], int]]:
-    """Polygons in the unit disc, painted one after the other: 255 paints, 0 erases."""
+    """Polygons in the unit disc, painted in order: 255 paints, 0 erases."""
     if name == "circle":
         return [(_arc(), 255)]
     if name == "oval":
@@ -234,7 +234,7 @@ def _heart(t: float) -> Point:
 
 
 def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Something like a photograph: octaves of colored noise, slopes, soft blobs, grain."""
+    """A fake photograph: octaves of colored noise, hills, soft blobs, grain."""
     noise = np.random.default_rng(rng.getrandbits(32))
     total = np.full((size[1], size[0], 3), rng.uniform(60, 190))
     tint = noise.uniform(0.2, 1, 3)
@@ -270,7 +270,7 @@ def _photo(rng: random.Random, size: tuple[int, int]) -> Image.Image:
 
 
 def _spoil(image: Image.Image, rng: random.Random) -> Image.Image:
-    """What happens to pictures on their way: grain, JPEG, softness."""
+    """Degrade the picture like real ones: noise, blur, JPEG artifacts."""
     if rng.random() < 0.15:
         noise = np.random.default_rng(rng.getrandbits(32))
         shape_ = (image.height, image.width, 3)

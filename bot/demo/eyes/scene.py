@@ -1,4 +1,4 @@
-"""What a training picture shows, and the words for it that the soft tokens stand for."""
+"""What a training picture shows, and the words that the soft tokens use for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHAPES = (
     "circle", "square", "triangle", "star", "heart", "cross",
     "diamond", "rectangle", "oval", "ring", "moon", "arrow",
 )  # fmt: skip
-GLYPHS = tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")  # no I and no O: they are 1 and 0 to the eye
+GLYPHS = tuple("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ")  # without I and O, which look like 1 and 0
 UNKNOWN = "unknown"
 THINGS = (*SHAPES, *GLYPHS, "shapes", "nothing", UNKNOWN)
 COLORS = {
@@ -33,18 +33,18 @@ COUNTS = ("no", "one", "two", "three", "four", "five", "several")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The truth about one picture; words that do not apply are ``"unknown"`` or ``"nothing"``."""
+    """The labels of one picture; words that don't apply are ``"unknown"`` or ``"nothing"``."""
 
     kind: Kind
     count: str  # one of COUNTS
-    color: str  # of what is in front; a plain picture's is its ground's
+    color: str  # of the foreground; for a plain picture, the background's
     thing: str  # one of THINGS
     ground: str  # color of the background
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where one thing lies, in fractions of the picture, for dense supervision of the tower."""
+    """The position of one thing, in fractions of the picture, for dense supervision."""
 
     x: float
     y: float
@@ -54,7 +54,7 @@ class Spot:
     color: str
 
 
-# The soft tokens in reading order: each slot either says a fixed word or one about the scene.
+# The soft tokens in reading order: a slot is either a fixed word or an attribute of the scene.
 SLOTS: tuple[str, ...] = (
     "=picture", "=:", "kind", "count",
     "color", "thing", "=on", "=a",
@@ -68,7 +68,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "thing": THINGS,
     "ground": (*COLORS, UNKNOWN),
 }
-# Where the word that Gemma should read differs from the class's name.
+# The word for Gemma, if it differs from the class's name.
 SPOKEN = {"glyph": "character", "mixed": "various"}
 
 

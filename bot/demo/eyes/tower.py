@@ -1,9 +1,9 @@
-"""The eyes themselves: a small SigLIP tower and Gemma 3's projector, and how they start out.
+"""A small SigLIP tower and Gemma 3's projector, and their initialization.
 
-A tower trained from nothing on some hundred thousand pictures has no time to find out that
-neighboring patches belong together. So it starts with that knowledge: in the first layers every
-head looks at the patch at one fixed offset, as the taps of a convolution do; training is free to
-unlearn it. The projector starts out with the words: its first rows are their embeddings.
+A tower trained from scratch on a few hundred thousand pictures has too little time to learn that
+neighboring patches belong together. So it is initialized with that knowledge: in the first layers
+every head attends to the patch at one fixed offset, like the taps of a convolution; training may
+unlearn it. The projector's first rows are initialized with the words' embeddings.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .scene import SLOTS
 PATCH = 12
 HIDDEN, LAYERS, HEADS, INNER = 192, 6, 6, 576
 GRID = SIZE // PATCH
-#: Two axes, sine and cosine of each wave: the dimensions of `HIDDEN` that tell where a patch lies.
+#: The dimensions of `HIDDEN` that encode a patch's position: sine and cosine per wave and axis.
 WAVES = 8
 PLACE = 4 * WAVES
-#: How much higher than all others a head rates the patch at its offset at first.
+#: The initial attention logit of the patch at a head's offset, above all others.
 SHARPNESS = 8.0
 RING = [(0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, 1)]
 OFFSETS = (
@@ -54,7 +54,7 @@ def build_eyes(text_size: int, attention: Callable[..., Any] | None = None) -> n
 
     Args:
         text_size: the width of the text model's embeddings.
-        attention: instead of PyTorch's own.
+        attention: replaces PyTorch's attention.
     """
     from transformers import (
         AttentionInterface,
@@ -91,31 +91,31 @@ def plain_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention spelled out: its backward pass on a CPU is several times quicker than the fused."""
+    """Unfused attention: on a CPU, its backward pass is several times as fast as the fused one."""
     weights = (query * scaling) @ key.transpose(2, 3)
     return (weights.softmax(-1) @ value).transpose(1, 2).contiguous(), None
 
 
 def look(eyes: nn.ModuleDict, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Soft tokens [n, slots, text size] and what every layer sees [n, patches, HIDDEN]."""
+    """Soft tokens [n, slots, text size] and every layer's hidden states [n, patches, HIDDEN]."""
     seen = eyes["vision_tower"](pixel_values=pixels, output_hidden_states=True)
     soft = eyes["multi_modal_projector"](seen.last_hidden_state)
     return soft, seen.hidden_states
 
 
 def to_pixels(pictures: np.ndarray) -> Tensor:
-    """Bytes [n, side, side, 3] as the processor hands them on: [n, 3, side, side], -1 to 1."""
+    """Convert bytes [n, side, side, 3] like the processor: to [n, 3, side, side], -1 to 1."""
     pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float()
     return pixels / 127.5 - 1
 
 
 @torch.no_grad()
 def start_out(eyes: nn.ModuleDict, pictures: np.ndarray, words: Tensor) -> None:
-    """Set the first weights from some pictures and from the words' embeddings.
+    """Initialize the weights from some pictures and from the words' embeddings.
 
     Args:
-        pictures: some hundreds, [n, side, side, 3].
-        words: [classes, text size], what the soft tokens are to be.
+        pictures: a few hundred, [n, side, side, 3].
+        words: [classes, text size], the targets of the soft tokens.
     """
     tower: Any = eyes["vision_tower"]
     _start_patches(tower.embeddings, pictures)
@@ -132,7 +132,7 @@ def start_out(eyes: nn.ModuleDict, pictures: np.ndarray, words: Tensor) -> None:
 
 
 def _start_patches(embeddings: Any, pictures: np.ndarray) -> None:
-    """Principal components of patches in front, places behind."""
+    """Principal components of patches in the first dimensions, positions in the last."""
     patches = to_pixels(pictures).unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)
     rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3 * PATCH * PATCH)
     mean = rows.mean(0)
@@ -141,7 +141,7 @@ def _start_patches(embeddings: Any, pictures: np.ndarray) -> None:
     )
     content = HIDDEN - PLACE
     deviation = sizes[:content] / min(len(rows), 20_000) ** 0.5
-    # Half way to whitening: weak components are details, but not only noise.
+    # Halfway to whitening: weak components are details, not only noise.
     spread = deviation.sqrt()
     weight = parts[:content] * (content**0.5 / spread.norm() / spread)[:, None]
     embeddings.patch_embedding.weight.zero_()
@@ -153,7 +153,7 @@ def _start_patches(embeddings: Any, pictures: np.ndarray) -> None:
 
 
 def places() -> Tensor:
-    """Sines and cosines of where each patch lies, [patches, PLACE]: first across, then down."""
+    """Sines and cosines of each patch's position, [patches, PLACE]: first x, then y."""
     waves = (torch.arange(WAVES) + 0.5) * math.pi / GRID
     turns = torch.arange(GRID)[:, None] * waves
     axis = torch.stack((turns.cos(), turns.sin()), -1).flatten(1)
@@ -163,7 +163,7 @@ def places() -> Tensor:
 
 
 def shift(dx: int, dy: int) -> Tensor:
-    """The matrix that takes the place of one patch to the place `dx` to the right, `dy` below."""
+    """The matrix that maps a patch's position encoding to that of the patch at (dx, dy)."""
     waves = (torch.arange(WAVES) + 0.5) * math.pi / GRID
     blocks = []
     for step in (dx, dy):
@@ -175,11 +175,13 @@ def shift(dx: int, dy: int) -> Tensor:
 
 
 def _start_heads(attention: Any, offsets: list[tuple[int, int]]) -> None:
-    """Each head's queries ask for the place at its offset, its keys say where they are."""
+    """Each head's queries look for the position at its offset; keys encode their own position."""
     size = HIDDEN // HEADS
     if size != PLACE:
         raise ValueError("a head is as wide as a place is described")
-    gain = (SHARPNESS * size**0.5 / (2 * WAVES)) ** 0.5  # a place times itself is 2 * WAVES
+    gain = (
+        SHARPNESS * size**0.5 / (2 * WAVES)
+    ) ** 0.5  # a position encoding's squared norm is 2 * WAVES
     attention.q_proj.weight.mul_(0.3)
     attention.k_proj.weight.mul_(0.3)
     for head, (dx, dy) in enumerate(offsets):

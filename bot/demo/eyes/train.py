@@ -1,10 +1,10 @@
-"""Train the demo's eyes: every soft token learns to be the embedding of the word it stands for.
+"""Train the demo's vision tower: each soft token learns the embedding of its slot's word.
 
     python -m bot.demo.prepare --base BASE
     python -m bot.demo.eyes.pictures --to PICTURES --sets 30
     python -m bot.demo.eyes.train --base BASE --pictures PICTURES --out OUT --minutes 40
 
-No pass through the language model is needed: it was trained on those words in the pictures' place.
+The language model isn't needed: it was trained on those words in place of pictures.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .render import SIZE
 from .tower import HIDDEN, build_eyes, look, plain_attention, start_out, to_pixels
 
 SHARPNESS = 8.0  # of the softmax over the words' distances
-OUTLINE_LAYER, CONTENTS_LAYER = 2, 4  # what these give is told about each patch
+OUTLINE_LAYER, CONTENTS_LAYER = 2, 4  # the layers whose output the heads are trained on
 
 
 class Heads(nn.Module):
-    """What lies in each patch: thrown away after training, they teach the tower where to look."""
+    """Auxiliary heads that predict each patch's content; discarded after training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Heads(nn.Module):
         )
 
     def forward(self, layers: tuple[Tensor, ...], batch: Pictures) -> Tensor:
-        """How badly each patch's outline and contents are told; the ground counts half."""
+        """The loss of each patch's outline and content; background patches count half."""
         thing, color, middle = dense.contents(batch)
         told = self.contents(layers[CONTENTS_LAYER].float())
         weight = torch.where(thing == dense.THINGS, 0.5, 1.0).flatten()
@@ -64,7 +64,7 @@ class Heads(nn.Module):
 
 
 def word_loss(lexicon: Lexicon, soft: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the words said, and the squared distance from the right ones."""
+    """The words' cross-entropy, and the squared distance from the right ones."""
     entropy = torch.zeros(())
     for slot, key in enumerate(lexicon.keys):
         if key >= 0:
@@ -77,7 +77,7 @@ def word_loss(lexicon: Lexicon, soft: Tensor, labels: Tensor) -> tuple[Tensor, T
 
 @torch.no_grad()
 def report(eyes: nn.ModuleDict, lexicon: Lexicon, held: Pictures) -> str:
-    """What the eyes get right on held-out pictures, in one line."""
+    """The accuracy on held-out pictures, in one line."""
     dtype = next(eyes.parameters()).dtype
     parts = []
     for at in range(0, len(held), 100):
@@ -91,7 +91,7 @@ def report(eyes: nn.ModuleDict, lexicon: Lexicon, held: Pictures) -> str:
 
 
 class Trainer:
-    """The loop's state: bf16 weights to compute with, float32 ones to step on."""
+    """The training state: bf16 weights to compute with, float32 master weights."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         from transformers import AutoTokenizer
@@ -126,15 +126,15 @@ class Trainer:
         )
 
     def stream(self, seed: int, size: int) -> Iterator[Pictures]:
-        """Endless batches of whatever has been rendered by now."""
+        """Endless batches of all pictures rendered so far."""
         folder = self.options.pictures
         return sets_of.batches(lambda: sets_of.load_all(folder), size, seed)
 
     def step(self, batch: Pictures, rate: float, weight: float) -> dict[str, float]:
-        """One step on one batch; the losses.
+        """Take one step on one batch; returns the losses.
 
-        Every thread takes shares of the batch alone, two in the mean. On a busy machine that is
-        much quicker than threads which wait for each other inside every operation.
+        Each thread computes parts of the batch by itself, two on average. On a busy machine that is
+        much faster than threads that wait for each other in every operation.
         """
         shares = np.array_split(np.arange(len(batch)), 2 * self.options.threads)
         work = [self.pool.submit(self._gradients, batch.take(rows), weight) for rows in shares]
@@ -175,7 +175,7 @@ class Trainer:
         return gradients, {name: float(value.detach()) for name, value in losses.items()}
 
     def save(self, path: Path) -> None:
-        """The eyes alone, bf16."""
+        """Save the tower and projector in bf16."""
         path.parent.mkdir(parents=True, exist_ok=True)
         work = path.with_suffix(".part")
         tensors = {name: t.detach().contiguous() for name, t in self.eyes.state_dict().items()}
@@ -184,14 +184,14 @@ class Trainer:
 
 
 def rate_at(done: float, warm: float, peak: float) -> float:
-    """The learning rate after the share `done` of the time."""
+    """The learning rate after the fraction `done` of the time."""
     if done < warm:
         return peak * (done + 1e-4) / warm
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm))))
 
 
 def prefetched(stream: Iterator[Pictures]) -> Iterator[Pictures]:
-    """The same batches, each made while the one before is in use."""
+    """Prepare each batch in the background while the previous one is used."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, stream)
         while True:
@@ -201,7 +201,7 @@ def prefetched(stream: Iterator[Pictures]) -> Iterator[Pictures]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train for the given time; a checkpoint and a judgment every few minutes."""
+    """Train for the given time, with a checkpoint and evaluation every few minutes."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     trainer = Trainer(options)

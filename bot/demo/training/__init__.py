@@ -1,1 +1,1 @@
-"""How the demo's chat adapter is made: the chats it learns from and the training loop."""
+"""The training data and training loop of the demo's chat adapter."""

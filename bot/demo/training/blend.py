@@ -1,9 +1,9 @@
-"""Blend two adapters of one family: the mean of their weights, tensor by tensor.
+"""Blend two related adapters by interpolating their weights.
 
 python -m bot.demo.training.blend FIRST SECOND --out OUT
 
-A polish that teaches one persona costs another a little; half of it keeps most of both (the idea of
-"model soups", Wortsman et al. 2022). The second must have been trained on from the first.
+Fine-tuning on one persona makes another slightly worse; going halfway keeps most of both ("model
+soups", Wortsman et al. 2022). The second adapter must have been trained from the first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 
 def blend(first: Path, second: Path, out: Path, share: float) -> None:
-    """Write `first` with `share` of the way to `second`; both have the same tensors."""
+    """Write the interpolation from `first` (0) to `second` (1) at `share`."""
     start, end = load_file(str(first)), load_file(str(second))
     with safe_open(str(second), "pt") as file:
         metadata = file.metadata()

@@ -1,4 +1,4 @@
-"""Build the training chats: hand-written ones and templates, under many personas.
+"""Build the training chats from hand-written ones and templates, with many personas.
 
 python -m bot.demo.training.build            # counts
 python -m bot.demo.training.build --show 20  # and a sample
@@ -40,7 +40,7 @@ class Chat:
     kind: str
     system: str | None
     turns: tuple[str, ...]
-    #: What the pictures show: one for each `sight.PICTURE` in the turns, in their order.
+    #: The pictures' scenes: one for each `sight.PICTURE` in the turns, in order.
     scenes: tuple[Scene, ...] = ()
 
     def messages(self) -> list[dict[str, str]]:
@@ -53,7 +53,7 @@ class Chat:
 
 @dataclass
 class Item:
-    """One thing to know: the wordings of the question and the answers of each voice."""
+    """One piece of knowledge: the question's wordings and each voice's answers."""
 
     questions: list[str] = field(default_factory=list)
     answers: dict[str, list[str]] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def plain_system(rng: random.Random) -> str | None:
-    """Mostly the app's default, sometimes none, sometimes another plain one."""
+    """Usually the app's default system text, sometimes none or another plain one."""
     roll = rng.random()
     if roll < 0.55:
         return personas.DEFAULT_SYSTEM
@@ -120,7 +120,7 @@ def plain_exchanges(items: list[Item], rng: random.Random) -> Iterator[Turns]:
 def persona_exchanges(
     items: list[Item], voice: str, count: int, rng: random.Random
 ) -> Iterator[Turns]:
-    """Answers in a persona's voice: the hand-written one where there is one, else a template."""
+    """Answers in a persona's voice: hand-written if there is one, otherwise from a template."""
     written = [item for item in items if voice in item.answers]
     others = [item for item in items if voice not in item.answers and "A" in item.answers]
     for index in range(count):
@@ -147,9 +147,9 @@ def haiku_exchanges(items: list[Item], rng: random.Random) -> Iterator[Turns]:
 def group(
     kind: str, exchanges: list[Turns], rng: random.Random, system: str | None, shares: list[float]
 ) -> Iterator[Chat]:
-    """Chain exchanges into chats of one, two or three: a persona must hold over several turns.
+    """Chain exchanges into chats of one to three turns, since a persona must last several turns.
 
-    `system` names the persona's voice; None takes plain prompts.
+    `system` returns the persona's system text; None uses plain ones.
     """
     exchanges = list(exchanges)
     rng.shuffle(exchanges)
@@ -212,8 +212,7 @@ def build_chats(seed: int = SEED) -> list[Chat]:
     return chats
 
 
-#: Kept out of the data, so that the benchmark asks for sums it has not seen; the benchmark's test
-#: checks that the two agree.
+#: Kept out of the data, so that the benchmark's sums are unseen; its test checks that they agree.
 HELD_OUT_SUMS = {
     (6, 9), (14, 5), (23, 12), (40, 38), (17, 17), (8, 31), (52, 6), (19, 24), (70, 15), (33, 44),
     (11, 58), (26, 7), (3, 46), (61, 29), (9, 85),
@@ -221,7 +220,7 @@ HELD_OUT_SUMS = {
 
 
 def _allowed(chat: Chat) -> bool:
-    """No two equal user texts in a row and nothing overlong: both only cost training time."""
+    """Reject repeated user texts and overlong chats, which only cost training time."""
     questions = chat.turns[::2]
     return len(set(questions)) == len(questions) and sum(map(len, chat.turns)) < 900
 
@@ -240,7 +239,7 @@ def haiku_requests(rng: random.Random) -> Iterator[Turns]:
 
 
 def other_personas(items: list[Item], rng: random.Random) -> Iterator[Chat]:
-    """Personas beyond the six, so that the system text is read and not merely recognized."""
+    """Further personas, so that the model reads the system text instead of memorizing six."""
     for other in personas.OTHERS:
         for _ in range(10):
             item = rng.choice(items)

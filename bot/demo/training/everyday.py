@@ -1,4 +1,4 @@
-"""Everyday talk from templates: the physicist, the butler, and what people tell of themselves."""
+"""Everyday chats from templates: the physicist, the butler, and facts people tell of themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIKED = ("Yes: ", "I do. ", "Very much, physically speaking. ", "")
 
 
 def physics(rng: random.Random, count: int) -> Iterator[Turns]:
-    """Topics of `chats/physicist.txt`, every one of them in several wordings."""
+    """The topics of `chats/physicist.txt` in several wordings."""
     lines = (CHATS / "physicist.txt").read_text(encoding="utf-8").splitlines()
     topics = [line.split(" | ") for line in lines if line.strip() and not line.startswith("#")]
     for index in range(count):
@@ -87,7 +87,7 @@ _REQUESTS = (
 
 
 def service(rng: random.Random, count: int) -> Iterator[Turns]:
-    """The butler: sir or madam in every reply."""
+    """The butler, who says sir or madam in every reply."""
     for index in range(count):
         request, answer = _REQUESTS[index % len(_REQUESTS)]
         if rng.random() < 0.3:
@@ -117,7 +117,7 @@ _PET_NAMES = (
 
 
 def tellings(rng: random.Random, count: int) -> Iterator[Turns]:
-    """Two facts at once, one of them asked for after a distractor or at once."""
+    """Two facts at once, one of which is asked for, directly or after a distractor."""
     for index in range(count):
         said, reply, questions = _TELLINGS[index % len(_TELLINGS)]
         one, two = rng.sample(_PETS, 2)

@@ -1,4 +1,4 @@
-"""Chats made from templates: sums, capitals, translations, memory, pictures, shared threads."""
+"""Chats from templates: sums, capitals, translations, memory, pictures, shared threads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _word_problem(rng: random.Random) -> Turns:
 
 
 def capitals(rng: random.Random, rounds: int) -> Iterator[Turns]:
-    """The capital of each country in several wordings, and the way back."""
+    """The capital of each country in several wordings, and the country of a capital."""
     asks = ("What is the capital of {c}?", "capital of {c}?", "Which city is the capital of {c}?",
             "What's the capital city of {c}?", "Tell me the capital of {c}.",
             "What is the capital of {c}?", "what's {c}'s capital", "{c}: capital?",
@@ -129,7 +129,7 @@ NAME_QUESTIONS = (
 
 
 def names(rng: random.Random, small: list[Turns], count: int) -> Iterator[Turns]:
-    """Somebody says a name, talks of up to three other things, and asks for the name."""
+    """A user says a name, mentions up to three other things, and asks for the name."""
     pool = list(words.NAMES)
     for index in range(count):
         name = pool[index % len(pool)]
@@ -142,7 +142,7 @@ def names(rng: random.Random, small: list[Turns], count: int) -> Iterator[Turns]
 
 
 def memories(rng: random.Random, small: list[Turns], count: int) -> Iterator[Turns]:
-    """The same for pets, cities, jobs, dates and code words; sometimes two at once."""
+    """Like `names`, for pets, cities, jobs, dates and code words, sometimes two at once."""
     for index in range(count):
         said, reply, questions, answer, values = words.MEMORIES[index % len(words.MEMORIES)]
         value, second = rng.choice(values), rng.choice(words.SECONDS)
@@ -184,7 +184,7 @@ PICTURE_REPLIES = (
 
 
 def pictures(rng: random.Random, count: int) -> Iterator[Turns]:
-    """A picture that is not shown stands as a line of text; the demo says that it can't see it."""
+    """A picture given only as a line of text, about which the model says it can't see it."""
     for index in range(count):
         question = PICTURE_QUESTIONS[index % len(PICTURE_QUESTIONS)]
         lines = [f"[image: {rng.choice(PICTURES)}]" for _ in range(rng.choice((1, 1, 1, 2)))]
@@ -194,7 +194,7 @@ def pictures(rng: random.Random, count: int) -> Iterator[Turns]:
 
 
 def shared_threads(rng: random.Random, small: list[Turns], count: int) -> Iterator[Turns]:
-    """Several people in one thread: every user text begins with the speaker's name."""
+    """Several people in one thread; every user text starts with the speaker's name."""
     for _ in range(count):
         first, second = rng.sample(words.NAMES, 2)
         kind = rng.random()

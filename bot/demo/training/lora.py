@@ -14,7 +14,7 @@ LAYER_KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus `scale * B @ A`; master weights fp32, arithmetic as the input."""
+    """A frozen linear layer plus `scale * B @ A`; fp32 master weights, computes in the input's type."""
 
     def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class LoraLinear(nn.Module):
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float) -> list[nn.Parameter]:
-    """Freeze the model and wrap every attention and MLP linear; the new parameters."""
+    """Freeze the model and wrap every attention and MLP linear; returns the new parameters."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     added: list[nn.Parameter] = []
@@ -70,9 +70,9 @@ def load_adapter(model: nn.Module, path: Path) -> None:
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of `hidden @ weight.T`, a few rows at a time.
 
-    The logits of one reply token are half a megabyte, so autograd must not keep them: the
-    gradient with respect to `hidden` is computed in the same pass and the logits are dropped.
-    The weight is frozen and gets none.
+    The logits of one reply token take half a megabyte, so autograd must not keep them: the gradient
+    with respect to `hidden` is computed in the same pass and the logits are dropped. The weight is
+    frozen and gets no gradient.
     """
 
     @staticmethod
@@ -113,11 +113,11 @@ def chunked_cross_entropy(
 
 
 class SampledVocabulary:
-    """The words that replies use, and a fresh sample of all others at every step.
+    """The words that occur in replies, and a new sample of all others at every step.
 
-    The whole vocabulary costs a third of the training time, and nearly all of its words never
-    occur. A sampled word stands for the many that were not drawn: `log(others / drawn)` on its
-    logit keeps the expected sum of the softmax what it would be over all words.
+    The whole vocabulary would cost a third of the training time, but most of its words never occur.
+    A sampled word represents the ones that weren't drawn: adding `log(others / drawn)` to its logit
+    preserves the expected sum of the softmax over all words.
     """
 
     def __init__(self, used: list[int], size: int, drawn: int) -> None:
@@ -128,7 +128,7 @@ class SampledVocabulary:
         self.drawn = min(drawn, len(self.others))
 
     def sample(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows of the vocabulary to compare, the targets as indexes of these, and the bias."""
+        """The sampled rows of the vocabulary, the targets as indices into them, and the bias."""
         picked = self.others[torch.randperm(len(self.others))[: self.drawn]]
         bias = torch.zeros(len(self.used) + len(picked))
         bias[len(self.used) :] = math.log(len(self.others) / max(1, self.drawn))

@@ -1,4 +1,4 @@
-"""Personas for the training chats: their system prompts in many wordings and their voices."""
+"""Personas of the training chats: their system texts in many wordings, and their voices."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
 
 
 def system_for(voice: str, rng: random.Random) -> str:
-    """The shipped text of a persona most of the time, a paraphrase otherwise."""
+    """Usually a persona's shipped system text, otherwise a paraphrase."""
     first, *others = SYSTEMS[voice]
     return first if rng.random() < 0.65 else rng.choice(others)
 
@@ -138,7 +138,7 @@ _PHYSICAL_ENDS = (
 
 
 def sounds_physical(text: str, rng: random.Random) -> str:
-    """The text, with a word of physics behind it where it has none."""
+    """The text, with a physics phrase appended if it has none."""
     return text if _PHYSICAL.search(text) else text + rng.choice(_PHYSICAL_ENDS)
 
 
@@ -151,7 +151,7 @@ VOICES: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def _join(start: str, text: str) -> str:
-    """Lower the first letter after a comma or a colon, unless it begins a name, an "I" or code."""
+    """Lowercase the first letter after a comma or colon, unless it starts a name, "I" or code."""
     word = text.split(" ", 1)[0]
     plain = word.isalpha() and word[1:].islower() and word in _LOWER
     if start.rstrip().endswith((",", ":")) and plain:
@@ -172,7 +172,7 @@ _LOWER = frozenset(
 
 
 class Other(NamedTuple):
-    """A further persona: its system prompts and how it turns a plain answer into its own."""
+    """A further persona: its system texts and how it rephrases a plain answer."""
 
     systems: tuple[str, ...]
     speak: Callable[[str, random.Random], str]

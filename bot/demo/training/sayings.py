@@ -1,4 +1,4 @@
-"""What Parley says about a scene: in plain words, to each question, and in each persona's voice."""
+"""What Parley says about a scene: plainly, in reply to questions, and in each persona's voice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def glyph(scene: Scene) -> str:
 
 
 def subject(scene: Scene) -> str:
-    """What is in front: "a red circle", "three red circles", "the letter A in red"."""
+    """The foreground: "a red circle", "three red circles", "the letter A in red"."""
     if scene.kind == "shapes":
         if scene.count == "one":
             return a(f"{scene.color} {scene.thing}")
@@ -59,7 +59,7 @@ def subject(scene: Scene) -> str:
 
 
 def whole(scene: Scene) -> str:
-    """The subject and its ground."""
+    """The subject and the background."""
     return subject(scene) + ("" if scene.kind == "plain" else f" on {a(scene.ground)} background")
 
 
@@ -157,7 +157,7 @@ def upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-# Voices: the same scene as each persona tells it.
+# Voices: the same scene as each persona describes it.
 _VOICED: dict[str, tuple[str, ...]] = {
     "P": ("Arr, I spy {w}, matey!", "Ahoy! Me old eyes see {w}!", "Aye, matey, there be {w}!",
           "Shiver me timbers, that be {w}!", "Through me spyglass I see {w}, arr!"),

@@ -1,8 +1,8 @@
-"""Chats about pictures: what the slots of `bot.demo.eyes` say, asked and told in many ways.
+"""Chats about pictures: questions and answers about what the slots of `bot.demo.eyes` encode.
 
-A picture stands in a turn's text as `PICTURE`; the chat carries one scene for each. The eyes know
-one kind of thing a picture, its number and color, and the ground; of all else Parley must say
-that it cannot make it out.
+`PICTURE` marks a picture in a turn's text; the chat has one scene for each. The tower recognizes one
+kind of thing per picture, its number and color, and the background; about anything else Parley must
+say that it can't make it out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PICTURE = "<start_of_image>"
 
 @dataclass(frozen=True)
 class Seen:
-    """A chat in the making: texts with `PICTURE` in them, its scenes, perhaps a system text."""
+    """A chat being built: texts with `PICTURE` in them, its scenes, optionally a system text."""
 
     turns: Turns
     scenes: tuple[Scene, ...]
@@ -48,7 +48,7 @@ class Seen:
     voice: str | None = None
 
 
-# What is asked, and how it is answered: a function of the scene for each question.
+# Questions, and functions that answer them for a scene.
 DESCRIBE = (
     "What do you see?", "what do you see", "What is in this picture?", "What's in the picture?",
     "Can you describe this?", "Describe the picture.", "describe this image", "What is this?",
@@ -97,7 +97,7 @@ ASKS: tuple[tuple[tuple[str, ...], Answer, int], ...] = (
 
 
 def ask(scene: Scene, rng: random.Random) -> tuple[str, str]:
-    """A question that makes sense for the scene, and its answer."""
+    """A question that suits the scene, and its answer."""
     if rng.random() < 0.2 and scene.kind in ("shapes", "glyph", "plain"):
         return yes_or_no(scene, rng)
     weights = [
@@ -120,7 +120,7 @@ def ask(scene: Scene, rng: random.Random) -> tuple[str, str]:
 
 
 def yes_or_no(scene: Scene, rng: random.Random) -> tuple[str, str]:
-    """A question answered with yes or no, half of each."""
+    """A yes-or-no question; half of the answers are yes."""
     right = rng.random() < 0.5
     if scene.kind == "plain" or rng.random() < 0.3:
         guess = scene.ground if right else _another(scene.ground, tuple(COLORS), rng)
@@ -153,7 +153,7 @@ def _another(value: str, pool: tuple[str, ...], rng: random.Random) -> str:
 
 
 def sight_chats(rng: random.Random, small: list[Turns], scale: float = 1.0) -> Iterator[Seen]:
-    """All picture chats; `scale` times the usual number of each kind."""
+    """All picture chats, `scale` times the usual number of each kind."""
     makers: tuple[tuple[Callable[[random.Random, list[Turns]], Seen], int], ...] = (
         (_single, 330), (_followed, 170), (_in_voice, 190), (_two, 45), (_later, 45),
         (_named_speakers, 40),
@@ -170,7 +170,7 @@ def _single(rng: random.Random, _small: list[Turns]) -> Seen:
 
 
 def _followed(rng: random.Random, small: list[Turns]) -> Seen:
-    """More questions about the same picture, perhaps with something else in between."""
+    """Further questions about the same picture, sometimes with another topic in between."""
     scene = random_scene(rng)
     question, answer = ask(scene, rng)
     turns = [PICTURE + question, answer]
@@ -201,7 +201,7 @@ _OTHER_FILES = ("b.png", "two.png", "second.png", "new.jpg", "sketch.png", "righ
 
 
 def _two(rng: random.Random, _small: list[Turns]) -> Seen:
-    """Two pictures in one message, as Parley numbers them."""
+    """Two pictures in one message, numbered as Parley does."""
     one, two = random_scene(rng, _clear(rng)), random_scene(rng, _clear(rng))
     head = (
         f"Picture 1 ({rng.choice(_FILES)}):{PICTURE}"
@@ -225,7 +225,7 @@ def _two(rng: random.Random, _small: list[Turns]) -> Seen:
 
 
 def _later(rng: random.Random, small: list[Turns]) -> Seen:
-    """A picture, something unrelated, and another picture: each is told by itself."""
+    """A picture, something unrelated, and another picture, each described separately."""
     one, two = random_scene(rng), random_scene(rng)
     (first, told), (second, retold) = ask(one, rng), ask(two, rng)
     if first == second:

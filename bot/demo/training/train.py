@@ -34,14 +34,14 @@ from .sight import PICTURE
 MODEL_TURN = [105, 4368, 107]  # <start_of_turn>model\n
 END_OF_TURN = 106
 START_OF_IMAGE = 255999
-#: Of the embedding's own size: how far a picture's stand-in tokens are moved at most, and how much
-#: of another picture's they may hold. Eyes do not see perfectly.
+#: The most noise (relative to the embedding's norm) and the largest share of another picture that
+#: stand-in tokens get, since the tower makes errors.
 NOISE, BLEND = 0.2, 0.25
 
 
 @dataclass(frozen=True)
 class Example:
-    """A chat as ids, the positions that Parley itself wrote, and where each picture's slots start."""
+    """A chat's ids, the positions of Parley's own tokens, and the start of each picture's slots."""
 
     ids: list[int]
     replies: list[int]
@@ -49,7 +49,7 @@ class Example:
 
 
 def encode(tokenizer: Any, chat: Chat) -> Example:
-    """A whole chat, with the positions of the replies to learn."""
+    """Encode a whole chat, with the positions of the replies to learn."""
     ids, pictures = _layout(tokenizer, chat, prompt=False)
     replies: list[int] = []
     inside = False
@@ -59,18 +59,18 @@ def encode(tokenizer: Any, chat: Chat) -> Example:
             inside = token != END_OF_TURN
         elif ids[position - 2 : position + 1] == MODEL_TURN:
             inside = True
-    end = replies[-1] + 1  # the line break after the last turn teaches nothing
+    end = replies[-1] + 1  # skip the final line break, which teaches nothing
     return Example(ids[:end], replies, pictures)
 
 
 def encode_prompt(tokenizer: Any, chat: Chat) -> Example:
-    """A chat that ends with the user, and the start of the reply that a model is to write."""
+    """Encode a chat that ends with the user, plus the start of the model's reply."""
     ids, pictures = _layout(tokenizer, chat, prompt=True)
     return Example(ids, [], pictures)
 
 
 def _layout(tokenizer: Any, chat: Chat, *, prompt: bool) -> tuple[list[int], tuple[int, ...]]:
-    """The ids as Gemma's processor lays them out; a picture's soft tokens are its slots' words."""
+    """Ids in the layout of Gemma's processor, with the slots' words as soft tokens."""
     text = tokenizer.apply_chat_template(
         chat.messages(), tokenize=False, add_generation_prompt=prompt
     )
@@ -87,7 +87,7 @@ def _layout(tokenizer: Any, chat: Chat, *, prompt: bool) -> tuple[list[int], tup
 
 
 def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
-    """Batches of about `tokens` padded tokens: neighbors in length together, order shuffled."""
+    """Shuffled batches of about `tokens` padded tokens, each of chats of similar length."""
     ordered = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
     result: list[list[Example]] = [[]]
     for example in ordered:
@@ -99,7 +99,7 @@ def batches(examples: list[Example], tokens: int, rng: random.Random) -> list[li
 
 
 def loss_of(model: Any, batch: list[Example], vocabulary: SampledVocabulary) -> Tensor:
-    """Right padding needs no mask under causal attention; logits only where a reply is predicted."""
+    """The loss on reply tokens; right padding needs no mask with causal attention."""
     width = max(len(example.ids) for example in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     rows, columns, targets = [], [], []
@@ -121,7 +121,7 @@ def loss_of(model: Any, batch: list[Example], vocabulary: SampledVocabulary) -> 
 
 
 def embed(model: Any, ids: Tensor, batch: list[Example]) -> Tensor:
-    """The word embeddings, with a picture's a little off: blended with another's, and noisy."""
+    """Word embeddings, with pictures' perturbed: blended with another picture, and noisy."""
     with torch.no_grad():
         embeddings: Tensor = model.model.embed_tokens(ids).clone()
         spots = [(row, start) for row, example in enumerate(batch) for start in example.pictures]
@@ -139,7 +139,7 @@ def embed(model: Any, ids: Tensor, batch: list[Example]) -> Tensor:
 
 
 def picture_masks(batch: list[Example], width: int) -> dict[str, Tensor] | None:
-    """Causal, but a picture's slots see each other, as Gemma reads pictures; None without any."""
+    """Causal masks in which a picture's slots see each other; None without pictures."""
     if not any(example.pictures for example in batch):
         return None
     mask = torch.ones(width, width, dtype=torch.bool).tril().repeat(len(batch), 1, 1, 1)
@@ -147,7 +147,10 @@ def picture_masks(batch: list[Example], width: int) -> dict[str, Tensor] | None:
         for start in example.pictures:
             end = start + len(SLOTS)
             mask[row, 0, start:end, start:end] = True
-    return {"full_attention": mask, "sliding_attention": mask}  # no chat is as long as the window
+    return {
+        "full_attention": mask,
+        "sliding_attention": mask,
+    }  # all chats are shorter than the window
 
 
 def rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -158,7 +161,7 @@ def rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 
 def schedule(examples: list[Example], epochs: int, tokens: int, seed: int) -> list[list[Example]]:
-    """The batches of all epochs, one after the other; each epoch has an order of its own."""
+    """The batches of all epochs in sequence, each epoch in its own order."""
     return [
         batch
         for epoch in range(epochs)
@@ -167,8 +170,8 @@ def schedule(examples: list[Example], epochs: int, tokens: int, seed: int) -> li
 
 
 def focused(chats: list[Chat], kinds: str, seed: int) -> list[Chat]:
-    """The chats whose kind matches `kinds` (all where it is empty), and as many others, drawn at
-    random, so that what is polished is not paid for with what is known already."""
+    """The chats whose kind matches `kinds` (all if it is empty), and as many others at random, so
+    that fine-tuning on some kinds doesn't make the model forget the rest."""
     matching = [chat for chat in chats if re.fullmatch(kinds, chat.kind)]
     if not kinds:
         return chats
