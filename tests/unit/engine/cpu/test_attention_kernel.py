@@ -1,4 +1,4 @@
-"""Parley's own attention: against float64, and the same bits in any company."""
+"""The int16 attention kernel against float64; the same bits in any batch."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Attention:
         self.heads, self.kv_heads, self.dim = heads, kv_heads, dim
         self.blocks = BlockManager(size, (LayerGroup(None, BlockPool(64)),))
         self.pool: Any = PackedKV(None, 0, kv_heads, dim, 64, size)  # type: ignore[arg-type]
-        self.pool.keys.random_(-30000, 30000)  # whatever was there before
+        self.pool.keys.random_(-30000, 30000)  # stale content
         self.pool.key_scales.fill_(float("nan"))
         self.pool.value_scales.fill_(float("nan"))
-        self.kernels, self.native, self.scratch_bytes = (
+        self.kernels, self.jit, self.scratch_bytes = (
             layer_kernels,
             jit,
             attention_kernel.scratch_bytes(heads // kv_heads, dim),
@@ -91,7 +91,7 @@ class Attention:
             pool[name] = getattr(self.pool, name).data_ptr()
         for name in ("slot_mapping", "first_visible", "last_visible", "block_tables", "tiles"):
             pool[name] = getattr(plan, name).ctypes.data
-        self.native.run_parallel(self.kernel, job.ctypes.data)
+        self.jit.run_parallel(self.kernel, job.ctypes.data)
         return out
 
 
@@ -106,7 +106,7 @@ def attention(request: pytest.FixtureRequest) -> Attention:
 def reference(
     states: torch.Tensor, heads: int, kv_heads: int, window: int | None, spans: list[ImageSpan]
 ) -> torch.Tensor:
-    """All rows of one sequence in float64, by a mask."""
+    """All rows of one sequence in float64, with a mask."""
     at = torch.arange(len(states))
     sees = at[None] <= at[:, None]
     for span in spans:
@@ -123,20 +123,20 @@ def reference(
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_agrees_with_float64(attention: Attention, seed: int) -> None:
-    """Some sequences in chunks, decoded and prefilled together; windows, pictures."""
+    """Several sequences in chunks, decode and prefill mixed, with windows and pictures."""
     heads, kv_heads, dim = attention.heads, attention.kv_heads, attention.dim
-    dice = Random(seed)
-    torch.set_num_threads(dice.randint(1, 2))
-    window = dice.choice([None, 1, 17, 64, 100])
+    rng = Random(seed)
+    torch.set_num_threads(rng.randint(1, 2))
+    window = rng.choice([None, 1, 17, 64, 100])
     sequences: list[tuple[Row, torch.Tensor, list[ImageSpan]]] = []
-    for number in range(dice.randint(1, 4)):
-        length = dice.randint(1, 150)
+    for number in range(rng.randint(1, 4)):
+        length = rng.randint(1, 150)
         states = drawn(seed + number, length, heads + 2 * kv_heads, dim)
         states *= 10 ** drawn(seed + number + 100, length, 1, 1).clamp(-2, 0)  # some are quiet
         spans = []
-        if length > 20 and dice.random() < 0.5:
-            start = dice.randint(0, length - 12)
-            spans = [ImageSpan(start, dice.randint(1, 12), "p")]
+        if length > 20 and rng.random() < 0.5:
+            start = rng.randint(0, length - 12)
+            spans = [ImageSpan(start, rng.randint(1, 12), "p")]
         table = attention.blocks.new_table()
         assert attention.blocks.allocate_blocks(table, length)
         sequences.append((Row(table, tuple(spans), 0, 0), states, spans))
@@ -146,7 +146,7 @@ def test_agrees_with_float64(attention: Attention, seed: int) -> None:
         rows, parts, wanted = [], [], []
         for number, (row, states, spans) in enumerate(sequences):
             start = done[number]
-            end = min(len(states), start + dice.choice([0, 1, 5, QUERY_TILE, 33, 70]))
+            end = min(len(states), start + rng.choice([0, 1, 5, QUERY_TILE, 33, 70]))
             for span in spans:  # no chunk cuts a picture
                 if span.start < end < span.end:
                     end = span.end
@@ -176,7 +176,7 @@ def test_the_largest_sums_fit(attention: Attention) -> None:
     torch.testing.assert_close(found, torch.full_like(found, -1.5), rtol=1e-3, atol=0)
 
 
-def test_what_is_not_finite_stays_with_those_who_see_it(attention: Attention) -> None:
+def test_nan_reaches_only_rows_that_see_it(attention: Attention) -> None:
     heads, kv_heads = attention.heads, attention.kv_heads
     states = drawn(1, 60, heads + 2 * kv_heads, attention.dim)
     tables = [attention.blocks.new_table() for _ in range(2)]
@@ -220,7 +220,7 @@ def test_layers_agree_with_lean(text_model: Any) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 60), min_size=1, max_size=6))
-def test_a_row_has_the_same_bits_in_any_chunks_and_company(
+def test_a_row_has_the_same_bits_in_any_chunk_and_batch(
     text_model: Any, seed: int, sizes: list[int]
 ) -> None:
     layers = fused_layers(text_model)

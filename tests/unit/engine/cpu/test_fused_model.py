@@ -1,4 +1,4 @@
-"""Parley's own 8-bit kernels against plain float64 sums, `Int8Linear` and `LeanGemma`."""
+"""The int8 kernels against float64 sums, `Int8Linear` and `LeanGemma`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ fused: Any = backends.load_kernels()[0]
 pytestmark = pytest.mark.skipif(not can_run(), reason="this machine can't run the kernels")
 
 
-def test_where_they_can_run_they_do() -> None:
+def test_the_kernels_load_where_they_can_run() -> None:
     assert fused is not None
 
 
 def test_packing_holds_every_weight_and_nothing_else() -> None:
-    """Odd sizes: 35 outputs are two panels, 6 inputs two steps; what fills them up is zero."""
+    """Odd sizes: 35 outputs are two panels, 6 inputs two steps; the padding is zero."""
     from bot.engine.cpu import layer_kernels
 
     weight = torch.arange(35 * 6).remainder(255).sub(127).to(torch.int8).view(35, 6)
@@ -51,7 +51,7 @@ def test_packing_holds_every_weight_and_nothing_else() -> None:
 def test_sums_are_exact_whatever_the_sizes(
     seed: int, count: int, inputs: int, outputs: int, threads: int
 ) -> None:
-    """Weights and activations that 8 bits hold: the product is the true one."""
+    """Weights and activations that fit into 8 bits: the product is exact."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randint(-127, 128, (outputs, inputs), generator=generator).float()
@@ -65,20 +65,20 @@ def test_sums_are_exact_whatever_the_sizes(
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([(63, 33), (640, 1536)]))
 def test_a_row_depends_on_itself_alone(seed: int, rows: int, shape: tuple[int, int]) -> None:
-    """To the last bit, in any company and on any number of threads."""
+    """To the last bit, in any batch and on any number of threads."""
     wide, out = shape
     linear = fused.FusedLinear(drawn(seed, out, wide))
-    crowd = drawn(seed + 1, rows, wide) * torch.logspace(-3, 3, rows)[:, None]
+    batch = drawn(seed + 1, rows, wide) * torch.logspace(-3, 3, rows)[:, None]
     torch.set_num_threads(2)
-    together = linear(crowd)
+    together = linear(batch)
     torch.set_num_threads(1)
-    assert torch.equal(linear(crowd), together)
+    assert torch.equal(linear(batch), together)
     for at in {0, rows // 2, rows - 1}:
-        assert torch.equal(linear(crowd[at : at + 1])[0], together[at])
+        assert torch.equal(linear(batch[at : at + 1])[0], together[at])
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_zeros_and_what_is_not_finite(count: int) -> None:
+def test_zeros_nan_and_infinity(count: int) -> None:
     """A bad row is bad everywhere and hurts no other; tiny rows give zeros, not NaN."""
     linear = fused.FusedLinear(drawn(8, 32, 64))
     rows = torch.zeros(count, 64)
@@ -102,7 +102,7 @@ def test_zeros_and_what_is_not_finite(count: int) -> None:
     ],
 )
 def test_agrees_with_other_kernels(other: type[Int8Linear]) -> None:
-    """All but the rounding of a few halves."""
+    """Equal except for how a few ties round."""
     weight, rows = drawn(3, 256, 640), drawn(4, 5, 640)
     ours, theirs = fused.FusedLinear(weight)(rows), other(weight)(rows)
     assert (ours - theirs).norm() / theirs.norm() < 2e-3
@@ -124,7 +124,7 @@ def test_threads_may_call_at_once() -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
-    """The same tiny model on our kernels and on plain ones."""
+    """The same tiny model on the kernels and on plain linears."""
     text_model = models.flat_text_model(1)
     return fused.FusedGemma(text_model), LeanGemma(text_model, PlainLinear)
 
@@ -137,7 +137,7 @@ def layers(model: Any) -> Layers:
 
 
 def run(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """One prefill from nothing, in a pool of its own; each row sees those before it."""
+    """Prefill from scratch in a pool of its own."""
     alone = layers(model)
     return alone.run((alone.text(rows), 0, len(rows)))[0]
 
@@ -156,28 +156,28 @@ def test_layers_agree_with_lean(pair: tuple[Any, Any], count: int, threads: int)
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 2))
-def test_layers_give_a_row_the_same_bits_in_any_company(
+def test_layers_give_a_row_the_same_bits_in_any_batch(
     pair: tuple[Any, Any], seed: int, count: int, threads: int
 ) -> None:
-    """First rows of texts: each sees itself alone, so that only the rest could mix rows up."""
+    """First rows of texts attend only to themselves, so only a mix-up of rows could change them."""
     model = pair[0]
     rows = drawn(seed, count, 1, model._norm.shape[0])
     torch.set_num_threads(threads)
-    crowd = layers(model)
-    together = crowd.run(*((crowd.text(row), 0, 1) for row in rows))
+    batch = layers(model)
+    together = batch.run(*((batch.text(row), 0, 1) for row in rows))
     for at in {0, count // 2, count - 1}:
         assert torch.equal(run(model, rows[at]), together[at])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_layers_carry_on_what_is_not_finite(pair: tuple[Any, Any], bad: float) -> None:
+def test_layers_propagate_nan_and_infinity(pair: tuple[Any, Any], bad: float) -> None:
     """The runner finds a broken sequence by its last hidden states."""
     model = pair[0]
     rows = drawn(1, 3, 1, model._norm.shape[0])
     good = [run(model, row) for row in rows]
     rows[1, 0, 2] = bad
-    crowd = layers(model)
-    found = crowd.run(*((crowd.text(row), 0, 1) for row in rows))
+    batch = layers(model)
+    found = batch.run(*((batch.text(row), 0, 1) for row in rows))
     assert not torch.isfinite(found[1]).all()
     assert torch.equal(found[0], good[0])
     assert torch.equal(found[2], good[2])

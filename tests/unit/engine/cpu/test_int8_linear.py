@@ -1,4 +1,4 @@
-"""8-bit linears: exact sums, one scale a token, the same bits alone and in a crowd."""
+"""8-bit linears: exact sums, one scale per token, the same bits alone and in a batch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_whole_numbers_are_exact() -> None:
-    """Weights and activations that 8 bits hold, largest 127: the product is the true one."""
+def test_integers_are_exact() -> None:
+    """Weights and activations that fit into 8 bits: the product is exact."""
     generator = torch.Generator().manual_seed(1)
     weight = torch.randint(-127, 128, (48, 64), generator=generator).float()
     rows = torch.randint(-127, 128, (5, 64), generator=generator).float()
@@ -43,10 +43,10 @@ def test_a_row_depends_on_itself_alone(seed: int, rows: int, shape: tuple[int, i
     """To the last bit, although one row and several take different kernels."""
     wide, out = shape
     linear = Int8Linear(drawn(seed, out, wide))
-    crowd = drawn(seed + 1, rows, wide) * torch.logspace(-3, 3, rows)[:, None]
-    together = linear(crowd)
+    batch = drawn(seed + 1, rows, wide) * torch.logspace(-3, 3, rows)[:, None]
+    together = linear(batch)
     for at in {0, rows // 2, rows - 1}:
-        assert torch.equal(linear(crowd[at : at + 1])[0], together[at])
+        assert torch.equal(linear(batch[at : at + 1])[0], together[at])
 
 
 def test_the_error_is_small_even_beside_a_row_of_outliers() -> None:
@@ -58,7 +58,7 @@ def test_the_error_is_small_even_beside_a_row_of_outliers() -> None:
     assert error.max() < 0.015
 
 
-def test_several_weights_lie_below_one_another() -> None:
+def test_several_weights_are_stacked() -> None:
     one, two = drawn(5, 32, 64), drawn(6, 16, 64) * 50
     rows = drawn(7, 3, 64)
     both = Int8Linear(one, two)(rows)
@@ -66,7 +66,7 @@ def test_several_weights_lie_below_one_another() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_zeros_and_what_is_not_finite(count: int) -> None:
+def test_zeros_nan_and_infinity(count: int) -> None:
     linear = Int8Linear(drawn(8, 32, 64))
     rows = torch.zeros(count, 64)
     assert torch.equal(linear(rows), torch.zeros(count, 32))

@@ -1,4 +1,4 @@
-"""The kernels for the CPU that this machine is not: compiled for it, and run where they can be."""
+"""The kernels compiled for other CPUs, and run if this machine can run them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(*(len(re.findall(name, code)) for name in {names}))
 
 
 def python(*arguments: str, cpu: str, features: str, cache: Path) -> str:
-    """What a new process says, for which numba compiles for another CPU."""
+    """The output of a new process in which numba compiles for another CPU."""
     environment = {
         **os.environ,
         "NUMBA_CPU_NAME": cpu,
@@ -39,16 +39,16 @@ def python(*arguments: str, cpu: str, features: str, cache: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cpu", "features", "wanted", "unwanted"),
+    ("cpu", "features", "required", "unwanted"),
     [
         ("icelake-server", AVX512, (r"vpdpbusd.*zmm", r"vpdpwssd.*zmm"), "vpmaddwd"),
         ("haswell", AVX2, (r"vpmaddwd.*ymm", r"vpmovzxbw.*ymm"), "zmm"),
     ],
 )
 def test_each_kind_of_cpu_gets_its_instructions(
-    tmp_path: Path, cpu: str, features: str, wanted: tuple[str, str], unwanted: str
+    tmp_path: Path, cpu: str, features: str, required: tuple[str, str], unwanted: str
 ) -> None:
-    code = COUNT.format(names=[*wanted, unwanted])
+    code = COUNT.format(names=[*required, unwanted])
     one, two, other = map(
         int, python("-c", code, cpu=cpu, features=features, cache=tmp_path).split()
     )
@@ -59,7 +59,7 @@ def test_each_kind_of_cpu_gets_its_instructions(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has("avx512vnni"), reason="here all other tests run on AVX2 alone")
-def test_all_of_it_holds_with_avx2_alone(tmp_path: Path) -> None:
+def test_the_kernel_tests_pass_with_avx2_alone(tmp_path: Path) -> None:
     tests = [
         f"tests/unit/engine/cpu/test_{name}.py" for name in ("fused_model", "attention_kernel")
     ]

@@ -46,9 +46,9 @@ def test_nothing_lost(tiny: ChatTokenizer, text: str) -> None:
 
 @given(st.lists(st.integers(0, 382), max_size=30))
 def test_any_ids(tiny: ChatTokenizer, ids: list[int]) -> None:
-    """Broken UTF-8 too: it becomes replacement characters, and every id is given out once."""
-    text, given_ids = joined(run(tiny, ids))
-    assert given_ids == ids
+    """Broken UTF-8 too: it becomes replacement characters, and every id is emitted once."""
+    text, emitted_ids = joined(run(tiny, ids))
+    assert emitted_ids == ids
     assert text == b"".join(map(tiny.token_to_bytes, ids)).decode(errors="replace")
 
 
@@ -62,7 +62,7 @@ def test_emoji_arrive_whole(tiny: ChatTokenizer, emoji: list[str]) -> None:
         assert whole.fullmatch(delta.text), delta.text
 
 
-def test_text_is_not_held_back(tiny: ChatTokenizer) -> None:
+def test_plain_text_is_not_held_back(tiny: ChatTokenizer) -> None:
     ids = tiny.encode_text("the user")
     assert [d.text for d in run(tiny, list(ids))] == [tiny.token_to_bytes(i).decode() for i in ids]
 
@@ -72,7 +72,7 @@ def test_text_is_not_held_back(tiny: ChatTokenizer) -> None:
     st.lists(st.text("abc ", min_size=1, max_size=5), min_size=1, max_size=3),
 )
 def test_stop_strings(tiny: ChatTokenizer, text: str, stop: list[str]) -> None:
-    """The text given out ends before the stop string that is complete first."""
+    """The emitted text ends before the stop string that is complete first."""
     ends = [(at + len(s), at) for s in stop if (at := text.find(s)) >= 0]
     first_end = min((end for end, _ in ends), default=None)
     starts = [at for end, at in ends if end == first_end]
@@ -83,32 +83,32 @@ def test_stop_strings(tiny: ChatTokenizer, text: str, stop: list[str]) -> None:
 
 
 def test_stop_inside_a_token(tiny: ChatTokenizer) -> None:
-    """`model` is one token; the ids given out still spell the text before the cut."""
+    """`model` is one token; the emitted ids still spell the text before the cut."""
     ids = list(tiny.encode_text("a model"))
     assert len(tiny.encode_text("model")) == 1
-    text, given_ids = joined(run(tiny, ids, ("del",)))
+    text, emitted_ids = joined(run(tiny, ids, ("del",)))
     assert text == "a mo"
-    assert b"".join(map(tiny.token_to_bytes, given_ids)).decode() == "a mo"
+    assert b"".join(map(tiny.token_to_bytes, emitted_ids)).decode() == "a mo"
 
 
-def test_stop_inside_a_token_whose_start_was_shown(tiny: ChatTokenizer) -> None:
-    """` a` is one token: its space was given out before the stop string showed itself."""
+def test_stop_inside_a_token_whose_start_was_emitted(tiny: ChatTokenizer) -> None:
+    """` a` is one token: its space was emitted before the stop string was recognized."""
     ids = list(tiny.encode_text(" aa"))
     assert len(ids) == 2
-    text, given_ids = joined(run(tiny, ids, ("aa",)))
-    assert text == b"".join(map(tiny.token_to_bytes, given_ids)).decode() == " "
+    text, emitted_ids = joined(run(tiny, ids, ("aa",)))
+    assert text == b"".join(map(tiny.token_to_bytes, emitted_ids)).decode() == " "
 
 
-def test_stop_over_several_tokens_is_never_shown(tiny: ChatTokenizer) -> None:
+def test_a_stop_over_several_tokens_is_never_emitted(tiny: ChatTokenizer) -> None:
     deltas = run(tiny, list(tiny.encode_text("ab\nUSER: hello")), ("\nUSER:",))
     assert joined(deltas)[0] == "ab"
 
 
-def test_possible_stop_is_given_out_at_the_end(tiny: ChatTokenizer) -> None:
+def test_a_possible_stop_is_emitted_at_the_end(tiny: ChatTokenizer) -> None:
     assert joined(run(tiny, list(tiny.encode_text("ab\nUS")), ("\nUSER:",)))[0] == "ab\nUS"
 
 
 def test_held_text_is_bounded(tiny: ChatTokenizer) -> None:
-    """A chain of joiners is let go at some point."""
+    """A long chain of joiners is emitted at some point."""
     deltas = run(tiny, list(tiny.encode_text("👨" + "\u200d👨" * 40)))
     assert len(deltas) > 1

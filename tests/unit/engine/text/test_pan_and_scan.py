@@ -1,4 +1,4 @@
-"""Crops and prompts with pictures are those of Gemma 3's own processor."""
+"""Crops and prompts with pictures equal those of Gemma 3's own processor."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def processor(tokenizer: Any) -> Gemma3Processor:
 
 @settings(max_examples=400, deadline=None)
 @given(sides, sides)
-def test_on_is_the_processors_rule(width: int, height: int) -> None:
+def test_on_matches_the_processor(width: int, height: int) -> None:
     # Of this picture only the shape is there.
     image = np.broadcast_to(np.zeros(1, np.uint8), (3, height, width))
     want = image_processor().pan_and_scan(image, 256, 4, 1.2)
@@ -99,11 +99,11 @@ def test_the_rule_comes_from_the_model() -> None:
     assert CropRule.from_processor("auto", own) == CropRule("auto", 96, 64, 3, 1.5)
 
 
-def test_what_is_no_picture_has_no_crops() -> None:
+def test_a_file_that_is_not_a_picture_has_no_crops() -> None:
     assert CropRule("on").crop_image(Image(b"no picture", "d")) == ()
 
 
-def test_pixels_of_crops_are_the_processors() -> None:
+def test_pixels_of_crops_match_the_processor() -> None:
     source = picture(2, (700, 300))
     opened = PILImage.open(io.BytesIO(source.data))
     want = image_processor()(images=[opened], return_tensors="pt", **PAN_AND_SCAN)
@@ -151,7 +151,7 @@ TURNS: dict[str, list[tuple[str, list[str | Image]]]] = {
 @pytest.mark.weights
 @pytest.mark.parametrize("crops", ["off", "on"])
 @pytest.mark.parametrize("turns", TURNS.values(), ids=list(TURNS))
-def test_ids_are_the_processors(
+def test_ids_match_the_processor(
     turns: list[tuple[str, list[str | Image]]],
     crops: Any,
     real: ChatTokenizer,

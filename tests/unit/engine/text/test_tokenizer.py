@@ -107,7 +107,7 @@ def test_plain_added_tokens_merge(real: ChatTokenizer) -> None:
 @pytest.mark.weights
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40))
-def test_real_text_comes_back(real: ChatTokenizer, text: str) -> None:
+def test_real_text_round_trips(real: ChatTokenizer, text: str) -> None:
     ids = real.encode_text(text)
     assert not set(ids) & real.control_ids
     # Gemma's tokenizer writes a space as ▁, so one that is typed comes back as a space.
@@ -117,7 +117,7 @@ def test_real_text_comes_back(real: ChatTokenizer, text: str) -> None:
 @pytest.mark.weights
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="<["), max_size=60))
-def test_real_text_without_control_is_tokenised_as_transformers_does(
+def test_real_text_without_control_tokens_matches_transformers(
     real: ChatTokenizer, gemma_tokenizer: Any, text: str
 ) -> None:
     assert list(real.encode_text(text)) == gemma_tokenizer.encode(text, add_special_tokens=False)
@@ -130,14 +130,16 @@ typed_text = st.lists(
 
 
 @given(typed_text.map("".join))
-def test_text_comes_back_and_holds_no_control(tiny: ChatTokenizer, text: str) -> None:
+def test_text_round_trips_without_control_tokens(tiny: ChatTokenizer, text: str) -> None:
     ids = tiny.encode_text(text)
     assert not set(ids) & tiny.control_ids
     assert b"".join(map(tiny.token_to_bytes, ids)).decode() == text.replace("▁", " ")
 
 
 @given(typed_text.map("".join), typed_text.map("".join), typed_text.map("".join))
-def test_structure_is_ours_alone(tiny: ChatTokenizer, persona: str, one: str, two: str) -> None:
+def test_typed_text_never_changes_the_structure(
+    tiny: ChatTokenizer, persona: str, one: str, two: str
+) -> None:
     """Whatever is typed, a prompt has exactly the control tokens of its turns."""
     prompt = tiny.build_prompt([system(persona), user(PICTURE, one), reply("ok"), user(two)])
     boi, eoi = tiny.image_tokens.start_id, tiny.image_tokens.end_id
@@ -157,10 +159,10 @@ plain_text = st.text(st.characters(codec="utf-8", exclude_characters="<[\\{}\x00
     plain_text,
     st.booleans(),
 )
-def test_same_as_the_processor(
+def test_ids_match_the_processor(
     tiny: ChatTokenizer, persona: str | None, turns: list[tuple[str, str]], last: str, sees: bool
 ) -> None:
-    """Where nobody types control tokens, apply_chat_template gives the same ids and spans."""
+    """Without typed control tokens, apply_chat_template gives the same ids and spans."""
     image = picture(3)
     ours = [system(persona)] if persona else []
     for ask, answer in turns:
@@ -196,7 +198,7 @@ def test_generated_ids_are_kept(tiny: ChatTokenizer) -> None:
     assert ",".join(map(str, (*model, *ids, tiny.end_of_turn))) in text
 
 
-def test_ids_of_a_larger_model_are_not_used(tiny: ChatTokenizer) -> None:
+def test_ids_of_a_larger_vocabulary_are_not_reused(tiny: ChatTokenizer) -> None:
     with_ids = tiny.build_prompt([user("hi"), reply("yes", (999_999,)), user("so")])
     assert with_ids == tiny.build_prompt([user("hi"), reply("yes"), user("so")])
 
@@ -219,7 +221,7 @@ def test_malformed(tiny: ChatTokenizer, messages: list[Message], says: str) -> N
         tiny.build_prompt(messages)
 
 
-def test_blind_model_refuses_pictures() -> None:
-    blind = ChatTokenizer(models.tiny_tokenizer(), None, 383)
+def test_a_text_only_model_refuses_pictures() -> None:
+    text_only = ChatTokenizer(models.tiny_tokenizer(), None, 383)
     with pytest.raises(ValueError, match="text-only"):
-        blind.build_prompt([user(PICTURE)])
+        text_only.build_prompt([user(PICTURE)])
