@@ -112,7 +112,7 @@ async def test_the_bytes_come_and_the_token_goes(home: Host) -> None:
 
 
 async def test_a_host_that_is_not_listed_gets_nothing(home: Host, other: Host) -> None:
-    with pytest.raises(DownloadRefused, match="don't fetch from"):
+    with pytest.raises(DownloadRefused, match="don't download from"):
         await fetch(other.url, allow(home))
     assert other.requests == []
 
