@@ -13,7 +13,7 @@ from bot.storage.models import ChannelRow, ConversationRow, MessageRow, TurnRow
 
 
 async def active_since(
-    session: AsyncSession, workspace: ThreadKey, since: datetime
+    session: AsyncSession, platform: str, workspace: str, since: datetime
 ) -> list[tuple[ThreadKey, str]]:
     """Conversations with a message since then, each with the platform's id of its latest one."""
     newest = (
@@ -28,10 +28,10 @@ async def active_since(
         .join(ConversationRow, ConversationRow.channel_id == ChannelRow.id)
         .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)
         .join(MessageRow, MessageRow.turn_id == TurnRow.id)
-        .where(*rows.in_workspace(workspace), MessageRow.id.in_(newest))
+        .where(*rows.in_workspace(ThreadKey(platform, workspace)), MessageRow.id.in_(newest))
         .order_by(MessageRow.id)
     )
     return [
-        (ThreadKey(workspace.platform, workspace.workspace, channel, thread), message_id)
+        (ThreadKey(platform, workspace, channel, thread), message_id)
         for channel, thread, message_id in latest
     ]

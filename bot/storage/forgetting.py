@@ -8,7 +8,8 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.storage import messages, pictures, rows, turns, usage
+from bot.core.records import Change, ResetPoint, person_hash
+from bot.storage import audit, messages, pictures, reset_points, rows, turns, usage
 from bot.storage.models import (
     ChannelRow,
     ClaimRow,
@@ -21,16 +22,52 @@ from bot.storage.models import (
 _NO_SYNC = {"synchronize_session": False}
 
 
-async def below(session: AsyncSession, scope: ThreadKey) -> int:
-    """Delete all turns below a scope; how many. The conversations themselves, which say nothing,
-    stay: the bot is still in those threads, and what was said there is not read again."""
-    count = 0
-    for conversation in await _lock_all(session, scope):
-        count += await messages.reset_conversation(session, conversation)
-    return count
+async def reset(session: AsyncSession, key: ThreadKey, at: datetime) -> int:
+    """Delete all of a conversation's turns, messages and pictures; how many turns.
+
+    The conversation itself, which says nothing, stays: the bot is still in the thread.
+    """
+    conversation = await rows.find_conversation(session, key)
+    if conversation is None:
+        return 0
+    await rows.lock_conversation(session, conversation)
+    await reset_points.put(session, ResetPoint(key, at))
+    return await messages.delete_turns(session, TurnRow.conversation_id == conversation)
 
 
-async def person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
+async def forget(
+    session: AsyncSession,
+    scope: ThreadKey,
+    user_id: str | None = None,
+    change: Change | None = None,
+    *,
+    at: datetime,
+) -> int:
+    """Delete all turns below a scope, or only what one person wrote there; how many turns."""
+    person = ""
+    if user_id is None:
+        turns_deleted = await _everybody(session, scope)
+    else:
+        turns_deleted = await _person(session, scope, user_id)
+        person = person_hash(scope, user_id)
+    # After the conversations are locked, as in `reset`: two of these can't deadlock.
+    await reset_points.put(session, ResetPoint(scope, at, person))
+    await audit.record(session, scope, change)
+    return turns_deleted
+
+
+async def _everybody(session: AsyncSession, scope: ThreadKey) -> int:
+    """The conversations themselves, which say nothing, stay: the bot is still in those threads,
+    and what was said there is not read again."""
+    return sum(
+        [
+            await messages.delete_turns(session, TurnRow.conversation_id == conversation)
+            for conversation in await _lock_all(session, scope)
+        ]
+    )
+
+
+async def _person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
     """Delete what one person wrote below a scope; how many turns changed or went.
 
     A turn that others wrote in as well stays with their messages and without its reply, which

@@ -1,16 +1,15 @@
-"""Stored messages that change or go: edits, deletions, the reset of a conversation."""
+"""Stored messages that change or go: edits and deletions."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.core.records import ResetPoint, Turn
-from bot.storage import pictures, reset_points, rows, turns
+from bot.core.records import Turn
+from bot.storage import pictures, rows, turns
 from bot.storage.models import (
     AttachmentRow,
     ChannelRow,
@@ -65,24 +64,6 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
     )
     await pictures.drop_unused(session, digests)
     return turn
-
-
-async def reset(session: AsyncSession, key: ThreadKey, at: datetime) -> int:
-    """Delete all of a conversation's turns, messages and pictures; how many turns.
-
-    The conversation itself, which says nothing, stays: the bot is still in the thread.
-    """
-    conversation = await rows.find_conversation(session, key)
-    if conversation is None:
-        return 0
-    await rows.lock_conversation(session, conversation)
-    await reset_points.put(session, ResetPoint(key, at))
-    return await reset_conversation(session, conversation)
-
-
-async def reset_conversation(session: AsyncSession, conversation: int) -> int:
-    """The same for a conversation that is locked already."""
-    return await delete_turns(session, TurnRow.conversation_id == conversation)
 
 
 async def delete_turns(session: AsyncSession, which: ColumnElement[bool]) -> int:

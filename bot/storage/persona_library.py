@@ -6,8 +6,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.core.records import LibraryPersona
-from bot.storage import rows
+from bot.core.records import Change, LibraryPersona
+from bot.storage import audit, rows
 from bot.storage.models import WorkspaceRow
 from bot.storage.settings_tables import LibraryPersonaRow
 
@@ -35,7 +35,7 @@ async def personas_of(session: AsyncSession, workspace: ThreadKey) -> list[Libra
 
 
 async def save(
-    session: AsyncSession, workspace: ThreadKey, persona: LibraryPersona, by_name: str
+    session: AsyncSession, workspace: ThreadKey, persona: LibraryPersona, change: Change
 ) -> None:
     """Add a persona to a library, or replace the one with its name, whatever the case."""
     place = {
@@ -46,14 +46,15 @@ async def save(
         "name": persona.name,
         "text": persona.text,
         "sampling": rows.sampling_out(persona.sampling),
-        "set_by_name": by_name,
+        "set_by_name": change.by.name,
     }
     insert = rows.upsert(session, LibraryPersonaRow, **place, **values)
     changed = {name: insert.excluded[name] for name in (*values, "at")}
     await session.execute(insert.on_conflict_do_update(index_elements=list(place), set_=changed))
+    await audit.record(session, workspace, change)
 
 
-async def remove(session: AsyncSession, workspace: ThreadKey, name: str) -> bool:
+async def remove(session: AsyncSession, workspace: ThreadKey, name: str, change: Change) -> bool:
     """Remove a persona from a library; False if it has none with this name."""
     removed_id = await session.scalar(
         delete(LibraryPersonaRow)
@@ -64,4 +65,7 @@ async def remove(session: AsyncSession, workspace: ThreadKey, name: str) -> bool
         .returning(LibraryPersonaRow.id),
         execution_options=_NO_SYNC,
     )
-    return removed_id is not None
+    if removed_id is None:
+        return False
+    await audit.record(session, workspace, change)
+    return True

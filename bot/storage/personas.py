@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import Author, ThreadKey
-from bot.core.records import PersonaVersion, SamplingOverrides
-from bot.storage import rows
+from bot.core.records import Change, PersonaVersion, SamplingOverrides
+from bot.storage import audit, rows
 from bot.storage.models import PersonaRow, PersonaVersionRow, WorkspaceRow, utcnow
 
 
@@ -43,9 +43,11 @@ async def add(
     text: str | None,
     sampling: SamplingOverrides,
     by: Author,
-    name: str | None,
+    name: str | None = None,
+    change: Change | None = None,
 ) -> PersonaVersion:
     """Set (or with None clear) a scope's persona."""
+    await audit.record(session, scope, change)
     persona = await rows.find_or_add(
         session,
         PersonaRow,

@@ -69,6 +69,11 @@ async def find_conversation(session: AsyncSession, key: ThreadKey) -> int | None
     return row_id
 
 
+async def has_conversation(session: AsyncSession, key: ThreadKey) -> bool:
+    """Whether the bot is in this thread."""
+    return await find_conversation(session, key) is not None
+
+
 async def lock_conversation(session: AsyncSession, conversation: int) -> None:
     """Wait until nobody else changes this conversation's turns; hold it until the commit.
 

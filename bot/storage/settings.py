@@ -10,8 +10,8 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.core.events import ThreadKey
-from bot.core.records import ChannelSettings, Mode
-from bot.storage import rows
+from bot.core.records import Change, ChannelSettings, Mode
+from bot.storage import audit, rows
 from bot.storage.models import WorkspaceRow
 from bot.storage.settings_tables import ChannelSettingsRow
 
@@ -42,10 +42,13 @@ async def in_workspace(
     return await _load(session, and_(*rows.in_workspace(workspace)))
 
 
-async def put(session: AsyncSession, scope: ThreadKey, settings: ChannelSettings) -> None:
+async def put(
+    session: AsyncSession, scope: ThreadKey, changed: ChannelSettings, change: Change
+) -> None:
     """Replace a scope's settings; with nothing set its row goes."""
+    await audit.record(session, scope, change)
     workspace = await rows.workspace_id(session, scope)
-    if settings == ChannelSettings():
+    if changed == ChannelSettings():
         await session.execute(
             delete(ChannelSettingsRow).where(
                 ChannelSettingsRow.workspace_id == workspace,
@@ -56,7 +59,7 @@ async def put(session: AsyncSession, scope: ThreadKey, settings: ChannelSettings
         )
         return
     place = {"workspace_id": workspace, "channel": scope.channel, "thread": scope.thread}
-    values = asdict(settings)
+    values = asdict(changed)
     insert = rows.upsert(session, ChannelSettingsRow, **place, **values)
     await session.execute(insert.on_conflict_do_update(index_elements=list(place), set_=values))
 

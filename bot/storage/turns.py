@@ -16,9 +16,11 @@ from bot.core.records import (
     StoredAttachment,
     Turn,
     TurnState,
+    TurnUsage,
     UserMessage,
 )
 from bot.storage import rows
+from bot.storage import usage as usages
 from bot.storage.models import (
     AttachmentRow,
     ChannelRow,
@@ -139,6 +141,40 @@ async def reopen(session: AsyncSession, turn_id: int) -> Turn | None:
     return await find(session, turn_id)
 
 
+async def save_reply(
+    session: AsyncSession,
+    turn_id: int,
+    state: TurnState,
+    *,
+    text: str = "",
+    token_ids: Sequence[int] = (),
+    finish_reason: str | None = None,
+    posted: Sequence[str] = (),
+    ref: str | None = None,
+    usage: TurnUsage | None = None,
+) -> None:
+    """End a turn. An empty `posted` leaves what `set_posted` noted."""
+    values = {"posted": list(posted)} if posted else {}
+    exists = await change(
+        session,
+        turn_id,
+        state=state,
+        reply_text=text,
+        reply_token_ids=tuple(token_ids),
+        finish_reason=finish_reason,
+        ref=ref,
+        finished_at=utcnow(),
+        **values,
+    )
+    if usage is not None:
+        await usages.add(session, usage, turn_exists=exists)
+
+
+async def set_posted(session: AsyncSession, turn_id: int, posted: Sequence[str]) -> None:
+    """Note where a reply stands on its platform."""
+    await change(session, turn_id, posted=list(posted))
+
+
 async def change(session: AsyncSession, turn_id: int, **values: Any) -> bool:
     """Set columns of a turn; whether it is (still) there."""
     result = await session.execute(
@@ -164,7 +200,9 @@ async def find(session: AsyncSession, turn_id: int) -> Turn | None:
     return turns[0] if turns else None
 
 
-async def transcript(session: AsyncSession, key: ThreadKey, before_turn: int | None) -> list[Turn]:
+async def transcript(
+    session: AsyncSession, key: ThreadKey, before_turn: int | None = None
+) -> list[Turn]:
     """The conversation's finished turns that have a reply text or are of before the bot joined,
     oldest first."""
     conversation = await rows.find_conversation(session, key)

@@ -61,7 +61,7 @@ async def rate(session: AsyncSession, turn_id: int, user_id: str, rating: Rating
 
 
 async def summary(
-    session: AsyncSession, workspace: ThreadKey, days: int, user_id: str | None
+    session: AsyncSession, workspace: ThreadKey, days: int, user_id: str | None = None
 ) -> UsageSummary:
     """What the replies of the last days took, everybody's or one person's."""
     conditions = [
