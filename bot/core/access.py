@@ -1,19 +1,20 @@
-"""Who may do what: personas are the admins', a reply belongs to those who asked."""
+"""Permissions: admins set personas and settings, askers control their replies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bot.core import texts
 from bot.core.events import Author, ThreadKey
 from bot.core.records import Turn
 
 
 class NotAllowed(Exception):
-    """The person may not do this; the text says who may."""
+    """The person may not do this; the text tells them who may."""
 
 
 def askers(turns: Iterable[Turn]) -> frozenset[str]:
-    """The ids of the people whose messages are in these turns."""
+    """The ids of everybody with a message in these turns."""
     return frozenset(message.author_id for turn in turns for message in turn.messages)
 
 
@@ -24,45 +25,45 @@ def require_control(by: Author, turn: Turn) -> None:
         NotAllowed: for anybody else.
     """
     if not by.is_admin and by.id not in askers((turn,)):
-        raise NotAllowed("Only the person who asked, or an admin, can do that.")
+        raise NotAllowed(texts.ONLY_ASKER)
 
 
 def require_reset(by: Author, turns: Iterable[Turn]) -> None:
-    """A conversation is deleted by somebody who takes part in it, or by an admin.
+    """A participant or an admin may delete a conversation.
 
     Raises:
         NotAllowed: for anybody else.
     """
     people = askers(turns)
     if people and not by.is_admin and by.id not in people:
-        raise NotAllowed("Only somebody who takes part in this conversation, or an admin, can.")
+        raise NotAllowed(texts.ONLY_PARTICIPANTS)
 
 
 def require_persona(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
-    """Personas are set by admins; in a DM also by its person, but never for the workspace.
+    """Admins may set personas; in a DM also its person, except for the workspace.
 
     Raises:
         NotAllowed: for anybody else.
     """
-    _require_here(by, scope, is_dm, "Only an admin can change the persona here.")
+    _require_here(by, scope, is_dm, texts.ONLY_ADMIN_PERSONA)
 
 
 def require_settings(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
-    """Settings are changed by the same people as personas.
+    """Whoever may set the persona of a scope may change its settings.
 
     Raises:
         NotAllowed: for anybody else.
     """
-    _require_here(by, scope, is_dm, "Only an admin can change the settings here.")
+    _require_here(by, scope, is_dm, texts.ONLY_ADMIN_SETTINGS)
 
 
 def require_forget(by: Author, scope: ThreadKey, *, is_dm: bool) -> None:
-    """A whole channel is forgotten by an admin; a DM also by its person.
+    """An admin may have a whole channel forgotten; in a DM also its person.
 
     Raises:
         NotAllowed: for anybody else.
     """
-    _require_here(by, scope, is_dm, "Only an admin can have a whole channel forgotten.")
+    _require_here(by, scope, is_dm, texts.ONLY_ADMIN_FORGET)
 
 
 def require_admin(by: Author) -> None:
@@ -72,7 +73,7 @@ def require_admin(by: Author) -> None:
         NotAllowed: `by` is no admin.
     """
     if not by.is_admin:
-        raise NotAllowed("Only an admin can do that.")
+        raise NotAllowed(texts.ONLY_ADMIN)
 
 
 def _require_here(by: Author, scope: ThreadKey, is_dm: bool, refusal: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads the files of a message: each becomes a stored picture, a stored text or a named problem."""
+"""Turns a message's files into stored pictures, stored texts or named problems."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from bot.core import texts
 from bot.core.events import Attachment
 from bot.core.ports import BadImage, FileReader, TurnStore
 from bot.core.records import FileContent
-from bot.core.safe_names import megabytes, one_line
+from bot.core.safe_names import one_line
 from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
-
-LOST = "lost in a restart, please send it again"
 
 
 class AttachmentLoader:
@@ -46,26 +45,26 @@ class AttachmentLoader:
             async with self._slots:
                 content = await self._read(attachment)
         except BadImage as reason:
-            problem = one_line(str(reason), 200) or "not a kind of file that I can read"
+            problem = one_line(str(reason), 200) or texts.FILE_UNKNOWN
         except TimeoutError:
-            problem = "took too long to load"
+            problem = texts.FILE_TIMED_OUT
         except Exception:
             logger.exception("loading attachment %d failed", row)
-            problem = "could not be loaded"
+            problem = texts.FILE_FAILED
         await self._store.set_attachment(row, content, problem)
 
     def _check_claims(self, attachment: Attachment, number: int) -> None:
         if number > self._settings.max_attachments:
-            raise BadImage(f"too many files, I read {self._settings.max_attachments} of a message")
+            raise BadImage(texts.too_many_files(self._settings.max_attachments))
         self._check_size(attachment.size)
 
     async def _read(self, attachment: Attachment) -> FileContent:
         async with asyncio.timeout(self._settings.attachment_timeout_s):
             data = await attachment.load()
         self._check_size(len(data))
-        return await self._files.read_file(data)  # which has a time limit of its own
+        return await self._files.read_file(data)  # has its own time limit
 
     def _check_size(self, size: int) -> None:
         limit = self._settings.max_attachment_bytes
         if size > limit:
-            raise BadImage(f"too large, {megabytes(size)}, limit {megabytes(limit)}")
+            raise BadImage(texts.file_too_large(size, limit))

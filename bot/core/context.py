@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
-from bot.core import safe_names
+from bot.core import safe_names, texts
 from bot.core.excerpts import excerpt_within
 from bot.core.records import StoredAttachment, Turn, UserMessage
 from bot.engine.api import Image, Message, Part, Text
 
-# The prefix cache matches a prompt from its start: cut turn by turn, every prompt of a long
-# thread would start differently and none would hit. So some more leave at once, now and then.
+# The prefix cache matches prompts from their start. Cutting one turn at a time would change the
+# start of every prompt of a long thread, so several turns leave at once.
 _CUT_STEP = 4
-# A bare mention says nothing, and an empty user turn makes models ramble.
+# Stands for a bare mention: an empty user turn makes models ramble.
 _CALLED = "Hello!"
-# A beginning that could be taken for a speaker's label.
+# A line start that could be mistaken for a speaker's label.
 _LABEL = re.compile(r"[^:\r\n]{1,80}:")
-# Of a prompt's budget, for the texts of one turn's files.
+# Share of the prompt's budget for the texts of one turn's files.
 _FILES_SHARE = 3 / 8
 _BACKTICKS = re.compile("`+")
 
@@ -27,21 +27,18 @@ CountTokens = Callable[[Sequence[Message]], int]
 
 
 class TurnTooLong(Exception):
-    """What the person sent is longer than the prompt may be; the text says so, for people."""
+    """The question alone exceeds the prompt's budget; the text tells the person."""
 
     def __init__(self, tokens: int, budget: int) -> None:
-        super().__init__(
-            f"That is too long for me: {tokens:,} tokens, and I can read {max(budget, 0):,} "
-            "at once. Please send less."
-        )
+        super().__init__(texts.too_long(tokens, budget))
         self.tokens = tokens
         self.budget = budget
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A prompt, its exact length in tokens, how many of the oldest turns are not in it, and the
-    names of the turn's own files that are in it in part only."""
+    """A prompt and its exact length in tokens; how many of the oldest turns were cut, and the
+    names of the turn's own files that were shortened."""
 
     messages: list[Message]
     tokens: int
@@ -77,7 +74,7 @@ def build(
         return messages, count_tokens(messages)
 
     total = len(transcript)
-    # Every turn has a token at least, so this many can't be in: no need to tokenise them.
+    # A turn has at least one token: more turns than the budget need not be tokenized.
     least = max(0, total - max(budget, 0))
     messages, tokens = prompt(least)
     if tokens <= budget:
@@ -92,7 +89,7 @@ def build(
 
 
 def _fewest_cut(too_few: int, enough: int, fits: Callable[[int], bool]) -> int:
-    """The smallest number of turns to cut, between one that is too few and one that is enough."""
+    """Binary search for the fewest turns to cut."""
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         if fits(middle):
@@ -103,13 +100,13 @@ def _fewest_cut(too_few: int, enough: int, fits: Callable[[int], bool]) -> int:
 
 
 def _in_steps(cut: int, total: int) -> int:
-    """`cut` rounded up to whole steps, where enough turns stay that it matters little."""
+    """`cut` rounded up to whole steps, if enough turns remain."""
     rounded = -(-cut // _CUT_STEP) * _CUT_STEP
     return rounded if total - rounded >= 2 * _CUT_STEP else cut
 
 
 def _file_texts(turns: Sequence[Turn], count_tokens: CountTokens, budget: int) -> dict[int, str]:
-    """The texts of files as they stand in the prompt, by attachment id.
+    """The texts of files as the prompt has them, by attachment id.
 
     A turn's files together take a fixed share of the budget at most, so that a large one is read
     in part and not refused, and reads the same in every later prompt.
@@ -128,7 +125,7 @@ def _file_texts(turns: Sequence[Turn], count_tokens: CountTokens, budget: int) -
 
 
 class _Renderer:
-    """Turns records into messages; the same record always becomes the same text."""
+    """Renders records as messages. A record always renders to the same text."""
 
     def __init__(
         self, names: Mapping[str, str], pictures: Mapping[int, Image], files: Mapping[int, str]
@@ -144,8 +141,8 @@ class _Renderer:
         unanswered: list[UserMessage] = []
         for past in transcript:
             unanswered += past.messages
-            # Without a reply its question joins the next one: roles must alternate. A reply
-            # without a question is what the bot had posted by itself, before this thread.
+            # Roles must alternate: a question without a reply joins the next one. A reply
+            # without a question is what the bot posted itself before this thread.
             if past.reply_text.strip():
                 messages.append(self._user(unanswered))
                 reply = Text(past.reply_text, past.reply_token_ids)
@@ -168,7 +165,7 @@ class _Renderer:
         return Message("user", tuple(parts))
 
     def _message(self, message: UserMessage, numbers: Mapping[int, int]) -> list[Part]:
-        """Pictures first, then the text, as Gemma 3 was trained; the speaker before both."""
+        """Speaker, pictures, text: the order that Gemma 3 was trained on."""
         parts: list[Part] = []
         lines: list[str] = []
         bad: dict[str, list[str]] = {}
@@ -205,7 +202,7 @@ class _Renderer:
 
 
 def _said(label: str, text: str) -> str:
-    """A text behind its speaker's label.
+    """A text after its speaker's label.
 
     Only labels begin a line: else somebody could write a line "Bob: ..." in a message of their
     own and the model would take it for Bob's.
@@ -215,7 +212,7 @@ def _said(label: str, text: str) -> str:
 
 
 def _append(parts: list[Part], part: Part) -> None:
-    """Add a part; text after text is one text, on a line of its own."""
+    """Add a part; consecutive texts become one, joined by a line break."""
     last = parts[-1] if parts else None
     if isinstance(last, Text) and isinstance(part, Text):
         parts[-1] = Text(f"{last.text}\n{part.text}")
@@ -224,12 +221,12 @@ def _append(parts: list[Part], part: Part) -> None:
 
 
 def _fenced(attachment: StoredAttachment, text: str) -> str:
-    """A file's text under its name, in a fence that nothing in it can close."""
+    """A file's text under its name, in a fence longer than any in it."""
     longest = max(map(len, _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"File {safe_names.file_name(attachment.name)}:\n{fence}\n{text}\n{fence}"
 
 
 def _unread(problem: str, names: Sequence[str]) -> str:
-    """A marker for files that have the same problem."""
+    """A marker for files with the same problem."""
     return f"[file{'s' if len(names) > 1 else ''}: {safe_names.some(names)} ({problem})]"

@@ -1,4 +1,4 @@
-"""One queue per conversation: turns are answered one after another, nothing is dropped."""
+"""One queue per conversation: turns are answered in order, and none is dropped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Notes: TypeAlias = tuple[str, ...]
 
 
 class _Conversation:
-    """A conversation while something happens in it.
+    """A conversation that has something to answer, to load or to change.
 
     `lock` makes one step of what is done to its queue: accepting a message and noting that its
     files load; taking a turn and noting that it is being answered.
@@ -37,31 +37,31 @@ class _Conversation:
         self.lock = asyncio.Lock()
         self.users = 0
         self.loads: set[asyncio.Task[None]] = set()
-        self.again: deque[Turn] = deque()  # reopened, to be answered anew
-        self.notes: dict[str, Notes] = {}  # for the foot of the reply, by message id
+        self.reopened: deque[Turn] = deque()  # to be answered again
+        self.notes: dict[str, Notes] = {}  # shown below the reply, by message id
         self.reply: Reply | None = None
         self.runner: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
-        return not (self.users or self.loads or self.again or self.runner)
+        return not (self.users or self.loads or self.reopened or self.runner)
 
 
 class Acceptance:
-    """What may be done while a message is accepted and no turn is taken from the queue."""
+    """What can be added while a message is accepted and no turn can leave the queue."""
 
     def __init__(self, conversation: _Conversation, forget_if_idle: Callable[[], None]) -> None:
         self._conversation = conversation
         self._forget_if_idle = forget_if_idle
 
     def note(self, message_id: str, notes: Iterable[str]) -> None:
-        """Say this at the foot of the reply to that message."""
+        """Show these notes below the reply to that message."""
         notes_by_message = self._conversation.notes
         if added := tuple(notes):
             notes_by_message[message_id] = notes_by_message.get(message_id, ()) + added
 
     def load(self, load: Coroutine[Any, Any, None]) -> None:
-        """Run what the next turn has to wait for: it is not taken before this has ended."""
+        """Run a task that the next turn waits for."""
         loads = self._conversation.loads
         task = asyncio.create_task(load, name=f"loads for {self._conversation.key}")
         loads.add(task)
@@ -74,7 +74,7 @@ class Acceptance:
 
 
 class Conversations:
-    """Runs the conversations that have something to answer; idle ones take up nothing."""
+    """Runs the conversations that have something to answer. Idle ones use no memory."""
 
     def __init__(self, services: ReplyServices, retention: RetentionStore) -> None:
         self._services = services
@@ -89,63 +89,63 @@ class Conversations:
 
     @asynccontextmanager
     async def accepting(self, key: ThreadKey) -> AsyncIterator[Acceptance]:
-        """While this is held no turn is taken from the conversation's queue; it wakes after."""
+        """Hold the conversation's queue: no turn leaves it. Wakes the conversation afterwards."""
         async with self._locked(key) as conversation:
             yield Acceptance(conversation, partial(self._forget_if_idle, conversation))
             self._wake(conversation)
 
     def answering(self, key: ThreadKey) -> Turn | None:
-        """The turn that is being answered in this conversation."""
+        """The turn being answered in this conversation."""
         conversation = self._open.get(key)
         return conversation.reply.turn if conversation and conversation.reply else None
 
     def stop(self, key: ThreadKey, turn_id: int) -> bool:
-        """Stop a reply and keep what it says so far; False if it isn't being written."""
+        """Stop a reply, keeping its text so far; False if it isn't being written."""
         reply = self._reply(key, turn_id)
         return reply is not None and reply.interrupt(Interrupt.STOP)
 
     async def regenerate(self, turn: Turn) -> bool:
-        """Answer a turn anew; False if it waits for its first answer, or is gone."""
+        """Answer a turn again; False if it still waits for its first answer, or was deleted."""
         async with self._locked(turn.key) as conversation:
             reply = self._reply(turn.key, turn.id)
             if reply is not None and reply.interrupt(Interrupt.RESTART, another=True):
                 return True
-            if any(waiting.id == turn.id for waiting in conversation.again):
+            if any(waiting.id == turn.id for waiting in conversation.reopened):
                 return True
             now = await self._services.turns.turn(turn.id)
             if now is None or now.state is TurnState.ACCEPTED or self._closing:
                 return False
             if reply is not None:
-                return False  # its last words are being delivered; press again
+                return False  # its end is being delivered: press again
             reopened = await self._services.turns.reopen_turn(turn.id)
             if reopened is None:
                 return False
-            conversation.again.append(reopened)
+            conversation.reopened.append(reopened)
             self._wake(conversation)
             return True
 
     async def edited(self, turn: Turn) -> None:
-        """A message of this turn was edited: begin its reply again if it is being written."""
+        """A message of this turn was edited: restart its reply if it is being written."""
         async with self._locked(turn.key):
             reply = self._reply(turn.key, turn.id)
             if reply is not None:
                 reply.edited(turn)
 
-    async def deleted(self, before: Turn) -> None:
-        """A message of this turn was deleted: cancel its reply, or answer what is left of it;
-        where nothing is left, a reply that stands already is taken back."""
-        async with self._locked(before.key) as conversation:
-            reply = self._reply(before.key, before.id)
-            left = await self._services.turns.turn(before.id)
+    async def deleted(self, old: Turn) -> None:
+        """A message of this turn was deleted: answer what is left of the turn, or withdraw its
+        reply if nothing is left."""
+        async with self._locked(old.key) as conversation:
+            reply = self._reply(old.key, old.id)
+            left = await self._services.turns.turn(old.id)
             if reply is not None:
                 if left is not None:
                     reply.edited(left)
                 elif not reply.interrupt(Interrupt.WITHDRAW):
-                    self._withdraw_soon(before, after=reply)  # its last words are on their way
+                    self._withdraw_soon(old, after=reply)  # its end is on its way
             elif left is None:
-                again = [turn for turn in conversation.again if turn.id != before.id]
-                conversation.again = deque(again)
-                self._withdraw_soon(before)
+                again = [turn for turn in conversation.reopened if turn.id != old.id]
+                conversation.reopened = deque(again)
+                self._withdraw_soon(old)
 
     def _withdraw_soon(self, turn: Turn, after: Reply | None = None) -> None:
         task = asyncio.create_task(self._withdraw(turn, after), name=f"withdraw turn {turn.id}")
@@ -153,7 +153,7 @@ class Conversations:
         task.add_done_callback(self._withdrawals.discard)
 
     async def _withdraw(self, turn: Turn, after: Reply | None) -> None:
-        """Take back the reply of a turn that is gone, where it stands on its platform."""
+        """Withdraw a deleted turn's reply from its platform."""
         if after is not None:
             await after.ended.wait()
             turn = replace(turn, posted=after.posted or turn.posted)
@@ -168,7 +168,7 @@ class Conversations:
             logger.warning("turn %d: its reply still stands (%s)", turn.id, failure)
 
     async def reset(self, key: ThreadKey, by: Author, at: datetime) -> int:
-        """Stop what is being written and delete the conversation; how many turns it had.
+        """Stop the running reply and delete the conversation; returns how many turns it had.
 
         Raises:
             NotAllowed: `by` takes no part in it and is no admin.
@@ -187,24 +187,23 @@ class Conversations:
         *,
         at: datetime,
     ) -> int:
-        """Stop what is being written below a scope (to one person) and delete it there; how many
-        turns. See RetentionStore.forget."""
+        """Stop the running replies below a scope (to one person) and delete them there; returns
+        how many turns. See RetentionStore.forget."""
         keys = sorted(key for key in self._open if scope in key.scopes())
         async with AsyncExitStack() as stack:
-            # All of them are held until it is done, in one order: two of these can't block
-            # each other.
+            # Locked in sorted order, so that two calls can't deadlock.
             for key in keys:
                 conversation = await stack.enter_async_context(self._locked(key))
                 await self._abandon(conversation, user_id)
             return await self._retention.forget(scope, user_id, change, at=at)
 
     async def _abandon(self, conversation: _Conversation, user_id: str | None) -> None:
-        """Stop what is written (to this person); with nobody named also what is loaded."""
+        """Stop the running reply (to this person); without a person also the loads."""
         if user_id is None:
             for load in conversation.loads:
                 load.cancel()
-        conversation.again = deque(
-            turn for turn in conversation.again if not _concerns(turn, user_id)
+        conversation.reopened = deque(
+            turn for turn in conversation.reopened if not _concerns(turn, user_id)
         )
         reply = conversation.reply
         if reply is not None and _concerns(reply.turn, user_id):
@@ -212,27 +211,27 @@ class Conversations:
             await reply.ended.wait()
 
     def wake(self, key: ThreadKey) -> None:
-        """See whether a conversation has something to answer."""
+        """Run a conversation if it has something to answer."""
         conversation = self._open.setdefault(key, _Conversation(key))
         self._wake(conversation)
         self._forget_if_idle(conversation)
 
     async def drain(self, grace_s: float, hand_back_s: float) -> None:
-        """Let running replies end within `grace_s`; then hand the rest back and stop.
+        """Let running replies end within `grace_s`; then return the rest to the store and stop.
 
         Turns that wait stay as they are; the next start finds them.
         """
         self._closing = True
         await _settle(self._tasks(), grace_s)
         for conversation in self._open.values():
-            # Nothing is answered any more that a file would be needed for.
+            # No turn that would need a file is answered anymore.
             for load in conversation.loads:
                 load.cancel()
             if conversation.reply is not None:
                 conversation.reply.interrupt(Interrupt.RELEASE)
         await _settle(self._tasks(), hand_back_s)
         left = list(self._open.values())
-        owed = [turn for conversation in left for turn in conversation.again]
+        owed = [turn for conversation in left for turn in conversation.reopened]
         owed += [conversation.reply.turn for conversation in left if conversation.reply]
         tasks = self._tasks()
         for task in tasks:
@@ -272,13 +271,13 @@ class Conversations:
         if self._closing or conversation.runner is not None:
             return
         if conversation.key.platform not in self._services.targets:
-            return  # woken again when its platform is there
+            return  # woken when its platform is registered
         conversation.runner = asyncio.create_task(
             self._run(conversation), name=f"conversation {conversation.key}"
         )
 
     async def _run(self, conversation: _Conversation) -> None:
-        """Answer turn after turn until none waits."""
+        """Answer turns until none waits."""
         try:
             while not self._closing:
                 if conversation.loads:
@@ -289,12 +288,12 @@ class Conversations:
                         continue
                     reply = await self._take(conversation)
                     if reply is not None and self._closing:
-                        # Nobody could interrupt it while it was being taken: it is not begun.
+                        # It could not be interrupted while it was taken, so it isn't started.
                         await self._services.turns.release_turn(reply.turn.id)
                         return
                     conversation.reply = reply
                 if reply is None:
-                    return  # no await before the runner is gone: nobody is accepted in between
+                    return  # no await until the runner is cleared: nothing is accepted in between
                 await self._answer(conversation, reply)
         except Exception:
             logger.exception("conversation %s stopped; its turns are kept", conversation.key)
@@ -303,8 +302,8 @@ class Conversations:
             self._forget_if_idle(conversation)
 
     async def _take(self, conversation: _Conversation) -> Reply | None:
-        if conversation.again:
-            return Reply(conversation.again.popleft(), self._services, another=True)
+        if conversation.reopened:
+            return Reply(conversation.reopened.popleft(), self._services, another=True)
         turn = await self._services.turns.next_turn(conversation.key)
         if turn is None:
             return None
@@ -312,7 +311,7 @@ class Conversations:
         return Reply(turn, self._services, foot=tuple(note for notes in said for note in notes))
 
     async def _answer(self, conversation: _Conversation, reply: Reply) -> None:
-        """Answer one turn. What goes wrong here costs this turn only."""
+        """Answer one turn. An error here costs only this turn."""
         try:
             await reply.run()
         except Exception:
@@ -325,7 +324,7 @@ class Conversations:
 
 
 def _concerns(turn: Turn, user_id: str | None) -> bool:
-    """Whether a turn is one of everybody's, or has a message of this person."""
+    """Whether a turn has a message of this person; None means anybody."""
     return user_id is None or any(message.author_id == user_id for message in turn.messages)
 
 

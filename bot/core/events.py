@@ -146,6 +146,8 @@ class CommandInvoked:
     args: Mapping[str, str] = field(default_factory=dict)
     is_dm: bool = False  # in a DM the asker may set the DM's own persona without being an admin
     at: datetime = field(default_factory=_now)
+    # How commands begin where this one was given ("/", "!", "/parley "): answers name them so.
+    prefix: str = "/"
 
 
 @dataclass(frozen=True, slots=True)

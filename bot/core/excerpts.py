@@ -1,4 +1,4 @@
-"""A long text cut to size in its middle: logs say most at their end, everything else at its start.
+"""Shortens long texts in the middle: logs say most at their end, other texts at their start.
 
 Pure and always the same for the same arguments, so that a prompt begins as it did the last time.
 """
@@ -12,7 +12,7 @@ _HEAD = 2 / 3
 
 
 def excerpt(text: str, max_chars: int) -> str:
-    """`text`, or its start and its end, with a line between that says how much is missing.
+    """`text`, or its start and its end with a line between that says how much was left out.
 
     The result may be longer than `max_chars` by that line only.
     """
@@ -26,10 +26,10 @@ def excerpt(text: str, max_chars: int) -> str:
 
 def excerpt_within(text: str, max_tokens: int, count: Callable[[str], int]) -> str:
     """The longest excerpt, or nearly, that `count` says has at most `max_tokens`."""
-    if len(text.encode()) <= max_tokens:  # every token stands for a byte at least
+    if len(text.encode()) <= max_tokens:  # a token stands for at least one byte
         return text
     chars, shortened = len(text), text
-    # A token seldom stands for more than 8 characters: no need to count what can't fit.
+    # A token rarely stands for more than 8 characters, so the rest need not be counted.
     if chars > 8 * max_tokens:
         chars = 8 * max_tokens
         shortened = excerpt(text, chars)

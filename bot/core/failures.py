@@ -1,4 +1,4 @@
-"""What went wrong, as one sentence for the person and one reference for the log."""
+"""Errors as one sentence for the person, with a reference id that the log has as well."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bot.engine.api import EngineBusy, EngineStopped, PromptTooLong
 
 
 def new_reference() -> str:
-    """A short id that a person can quote and an operator can find in the log."""
+    """A short id that people can quote and operators can find in the log."""
     return secrets.token_hex(4)
 
 
 def expected(error: Exception) -> str | None:
-    """The sentence for what may well happen and needs no log; None for everything else."""
+    """The sentence for an expected error, which needs no log; None for any other."""
     if isinstance(error, TurnTooLong):
         return str(error)
     if isinstance(error, PromptTooLong):
@@ -26,5 +26,5 @@ def expected(error: Exception) -> str | None:
 
 
 def unexpected(error: Exception, ref: str) -> str:
-    """The sentence for what the log tells more about, under the reference."""
+    """The sentence for an error that is logged under the reference."""
     return texts.stopped(ref) if isinstance(error, EngineStopped) else texts.failed(ref)

@@ -1,5 +1,5 @@
-"""Whether a message or an edit is answered, and why; what is said if not; where its conversation
-lives. Pure functions."""
+"""Whether to answer a message or an edit, and why; what to say if not; which conversation it
+belongs to. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reason(StrEnum):
     OWN = "own"
     BOT = "bot"
     OFF = "off"
-    COMMAND = "command"  # it is for us, but as a command: it is run, not answered
+    COMMAND = "command"  # a command to run, not a question
     EMPTY = "empty"
     EVERYONE = "everyone"
     OTHER = "other"
@@ -34,7 +34,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateFacts:
-    """What the gate has to know besides the message itself."""
+    """What the gate needs to know besides the message itself."""
 
     bot_in_thread: bool = False
     mode: Mode = Mode.MENTION
@@ -43,14 +43,14 @@ class GateFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Answer or not, and the reason, for the log."""
+    """Whether to answer; the reason is for the log."""
 
     answer: bool
     reason: Reason
 
 
 def decide(event: MessageReceived, facts: GateFacts) -> Decision:
-    """Decide by the first rule that fits; silence is the default."""
+    """Apply the first rule that matches; the default is silence."""
     silent = _forbidden(event, facts)
     if silent is not None:
         return Decision(False, silent)
@@ -72,11 +72,11 @@ def _forbidden(event: MessageReceived, facts: GateFacts) -> Reason | None:
 
 def _addressed(event: MessageReceived, facts: GateFacts) -> tuple[bool, Reason]:
     if event.mentions_bot or event.mentions_bot_role:
-        return True, Reason.MENTION  # a bare mention is a call, too
+        return True, Reason.MENTION  # also a bare mention
     if not event.text.strip() and not event.attachments:
         return False, Reason.EMPTY
     if event.author.is_bot:
-        # Two bots that follow each other's threads would never stop: a bot has to mention us.
+        # Two bots that follow each other's threads would never stop, so a bot must mention us.
         return False, Reason.BOT
     if event.is_dm:
         return True, Reason.DM
@@ -96,9 +96,9 @@ def _addressed(event: MessageReceived, facts: GateFacts) -> tuple[bool, Reason]:
 
 
 def edit_asks(event: MessageEdited) -> bool:
-    """Whether an edit makes its message a question: it mentions the bot, soon enough.
+    """Whether an edit makes its message a question: it mentions the bot within EDIT_WINDOW.
 
-    Whether the message was a question before is the store's to say: it is claimed once only.
+    The store knows whether the message was a question before: it is claimed only once.
     """
     message = event.as_new
     if message is None or not (message.mentions_bot or message.mentions_bot_role):
@@ -107,8 +107,8 @@ def edit_asks(event: MessageEdited) -> bool:
 
 
 def refusal(event: MessageReceived, reason: Reason) -> str | None:
-    """What to say instead of an answer where silence would look like a fault: in a DM, and to
-    whoever asked by a command or a form. None: say nothing."""
+    """The sentence for a private question that isn't answered: in a DM, or asked through a
+    command or a form, where silence would look like a fault. None: stay silent."""
     is_private = event.is_dm or event.asked_in is not None
     if not is_private or event.author.is_self or event.author.is_bot:
         return None
@@ -120,7 +120,7 @@ def refusal(event: MessageReceived, reason: Reason) -> str | None:
 
 
 def reply_key(event: MessageReceived, inline: bool) -> ThreadKey:
-    """Where the conversation of this message lives.
+    """The conversation that this message belongs to.
 
     A message in the channel itself opens a thread of its own id, unless replies are `inline` or
     the platform has no threads. DMs and messages in threads stay where they are.

@@ -1,4 +1,4 @@
-"""Reads one reply from the engine at the engine's pace, however slow its reader is."""
+"""Reads one reply from the engine at the engine's pace, however slow the consumer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bot.engine.api import Delta, Finish, Queued, StreamItem
 
 
 class Generation:
-    """One stream of the engine, read by a task of its own.
+    """One stream of the engine, read by its own task.
 
     What arrives while the reader is busy (a platform's edit takes a second) is handed over as
     one piece. Cancelling loses nothing that was generated: `text` and `token_ids` stay.
@@ -30,16 +30,15 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """All of the reply so far."""
         return "".join(self._text)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the request was made."""
+        """Since the request was made."""
         return time.monotonic() - self._started
 
     def cancel(self) -> None:
-        """Stop generating; the reader of `changes` comes to its end."""
+        """Stop generating, which ends `changes`."""
         self._task.cancel()
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A reply sink that may fail: guarded by a time limit, logged, and never in the way."""
+"""Wraps a platform's reply sink: a time limit, logging, and failures that don't cost the reply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class SinkFailed(Exception):
-    """The platform did not take a call; the cause is chained."""
+    """The platform failed a call; the cause is chained."""
 
 
 class GuardedSink:
@@ -51,23 +51,20 @@ class GuardedSink:
 
     @property
     def posted(self) -> tuple[str, ...]:
-        """The platform's ids of what stands there, as far as the sink has told."""
+        """The platform's ids of the reply's messages, as far as the sink has said."""
         return self._posted
 
     async def waiting(self, ahead: int) -> None:
-        """See ReplySink.waiting."""
         await self._show(self._sink.waiting, ahead)
 
     async def write(self, delta: str) -> None:
-        """See ReplySink.write."""
         await self._show(self._sink.write, delta)
 
     async def restart(self) -> None:
-        """See ReplySink.restart."""
         await self._show(self._sink.restart)
 
     async def finish(self, reply: FinishedReply) -> tuple[str, ...]:
-        """See ReplySink.finish.
+        """`ReplySink.finish`.
 
         Raises:
             SinkFailed: the platform is down or too slow.
@@ -75,7 +72,7 @@ class GuardedSink:
         return await _within(self._sink.finish(reply), self._timeout_s)
 
     async def withdraw(self) -> None:
-        """See ReplySink.withdraw.
+        """`ReplySink.withdraw`.
 
         Raises:
             SinkFailed: the platform is down or too slow.
@@ -93,7 +90,7 @@ class GuardedSink:
         await self._note_posted()
 
     async def _note_posted(self) -> None:
-        """Store where the reply stands, so that a crash does not leave it there twice."""
+        """Store where the reply is posted, so that a crash can't leave it there twice."""
         if not isinstance(self._sink, KnowsPosted) or self._sink.posted == self._posted:
             return
         self._posted = self._sink.posted

@@ -1,10 +1,11 @@
-"""Reads what was said in a thread before the bot was there, once, within limits."""
+"""Reads what was said in a thread before the bot joined: once, within limits."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from bot.core import texts
 from bot.core.attachments import AttachmentLoader
@@ -18,11 +19,9 @@ from bot.core.service_settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
-NOT_LOOKED_AT = "from before I was here, not looked at"
-
 
 class HistoryReader:
-    """Puts what was said before in front of a new conversation's first turn."""
+    """Inserts earlier messages before a new conversation's first turn."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class HistoryReader:
         return ()
 
     def _newest(self, past: Sequence[PastMessage]) -> Sequence[PastMessage]:
-        """The newest messages that fit, oldest first; what says nothing to the model is out."""
+        """The newest messages that fit, oldest first, without commands and empty messages."""
         chosen: list[PastMessage] = []
         left = self._settings.max_earlier_characters
         for message in reversed(past):
@@ -80,16 +79,19 @@ class HistoryReader:
             looked_at += len(ids[:room])
             await self._loader.load_all(message.attachments[:room], ids[:room])
             for attachment in ids[room:]:
-                await self._store.set_attachment(attachment, None, NOT_LOOKED_AT)
+                await self._store.set_attachment(attachment, None, texts.FILE_FROM_BEFORE)
 
 
 def without_forgotten(
     past: Sequence[PastMessage], points: Sequence[ResetPoint], key: ThreadKey
 ) -> list[PastMessage]:
-    """Those of the messages (oldest first) that nobody asked to forget. A reply of the bot's goes
-    with the message that it follows."""
+    """The messages (oldest first) that nobody asked to forget. A reply of the bot is dropped with
+    the message it follows."""
     everybody = max((point.at for point in points if not point.person), default=None)
-    people = {point.person: point.at for point in points if point.person}
+    people: dict[str, datetime] = {}
+    for point in points:
+        if point.person:
+            people[point.person] = max(point.at, people.get(point.person, point.at))
     kept: list[PastMessage] = []
     follows_forgotten = False
     for message in past:

@@ -1,10 +1,10 @@
-"""The personas to take by name: the built-in ones and a workspace's own."""
+"""Personas by name: the built-in ones and a workspace's own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.core import personas
+from bot.core import personas, texts
 from bot.core.access import require_admin
 from bot.core.events import Author, ThreadKey
 from bot.core.personas import LIBRARY, PersonaError
@@ -17,13 +17,13 @@ MAX_OWN = 100  # personas in one library
 
 
 async def personas_of(store: PersonaStore, key: ThreadKey) -> list[LibraryPersona]:
-    """All that a workspace can take: the built-in ones, then its own by name."""
+    """The personas a workspace can choose from: the built-in ones, then its own by name."""
     built_in = [LibraryPersona(name, text, built_in=True) for name, text in LIBRARY.items()]
     return built_in + await store.library(key.workspace_key)
 
 
 async def find(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona:
-    """The persona of this name, whatever its case.
+    """The persona with this name, ignoring case.
 
     Raises:
         PersonaError: there is none; the text lists those there are.
@@ -33,8 +33,8 @@ async def find(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona
     for persona in library:
         if _plain(persona.name) == plain_name:
             return persona
-    names = ", ".join(persona.name for persona in library)
-    raise PersonaError(f"There is no persona {name[:MAX_NAME]!r}. There are: {names}.")
+    names = [persona.name for persona in library]
+    raise PersonaError(texts.no_such_persona(name[:MAX_NAME], names))
 
 
 async def add(
@@ -51,10 +51,10 @@ async def add(
     own = await store.library(key.workspace_key)
     persona = check(persona)
     if _plain(persona.name) in {*map(_plain, LIBRARY), *(_plain(other.name) for other in own)}:
-        raise PersonaError(f"There is a persona {persona.name!r} already; take another name.")
+        raise PersonaError(texts.persona_exists(persona.name))
     if len(own) >= MAX_OWN:
-        raise PersonaError(f"Your library holds {MAX_OWN} personas; remove one first.")
-    change = Change(by, "persona-library add", "", _told(persona))
+        raise PersonaError(texts.library_full(MAX_OWN))
+    change = Change(by, "persona-library add", "", _described(persona))
     await store.save_library_persona(key.workspace_key, persona, change)
     return persona
 
@@ -67,7 +67,7 @@ async def edit(
     sampling: SamplingOverrides,
     by: Author,
 ) -> LibraryPersona:
-    """Give a persona of a workspace's own library another text and sampling.
+    """Change the text and sampling of a persona in a workspace's library.
 
     Raises:
         NotAllowed: `by` is no admin.
@@ -76,13 +76,13 @@ async def edit(
     require_admin(by)
     old = await _own(store, key, name)
     new = check(replace(old, text=text, sampling=sampling))
-    change = Change(by, "persona-library edit", _told(old), _told(new))
+    change = Change(by, "persona-library edit", _described(old), _described(new))
     await store.save_library_persona(key.workspace_key, new, change)
     return new
 
 
 async def remove(store: PersonaStore, key: ThreadKey, name: str, by: Author) -> LibraryPersona:
-    """Remove a persona from a workspace's own library. Where it is in use it stays in use.
+    """Remove a persona from a workspace's library. Where it is in use it stays.
 
     Raises:
         NotAllowed: `by` is no admin.
@@ -90,7 +90,7 @@ async def remove(store: PersonaStore, key: ThreadKey, name: str, by: Author) -> 
     """
     require_admin(by)
     old = await _own(store, key, name)
-    change = Change(by, "persona-library remove", _told(old), "")
+    change = Change(by, "persona-library remove", _described(old), "")
     await store.remove_library_persona(key.workspace_key, old.name, change)
     return old
 
@@ -98,25 +98,25 @@ async def remove(store: PersonaStore, key: ThreadKey, name: str, by: Author) -> 
 async def _own(store: PersonaStore, key: ThreadKey, name: str) -> LibraryPersona:
     persona = await find(store, key, name)
     if persona.built_in:
-        raise PersonaError(f"{persona.name!r} is built in and stays as it is.")
+        raise PersonaError(texts.persona_built_in(persona.name))
     return persona
 
 
 def check(persona: LibraryPersona) -> LibraryPersona:
-    """The persona as a library holds it.
+    """A persona checked and normalized for a library.
 
     Raises:
         PersonaError: its name, text or sampling is wrong.
     """
     name = one_line(persona.name, MAX_NAME + 1)
     if not name or len(name) > MAX_NAME:
-        raise PersonaError(f"A persona's name has 1 to {MAX_NAME} characters.")
+        raise PersonaError(texts.bad_persona_name(MAX_NAME))
     text = personas.checked_text(persona.text)
     personas.check_sampling(persona.sampling)
     return replace(persona, name=name, text=text)
 
 
-def _told(persona: LibraryPersona) -> str:
+def _described(persona: LibraryPersona) -> str:
     return f"{persona.name}: {personas.described(persona.text, persona.sampling)}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from types import MappingProxyType
 from typing import Any
 
+from bot.core import texts
 from bot.core.access import require_persona
 from bot.core.events import Author, ThreadKey
 from bot.core.limits import MAX_PERSONA_LENGTH, SAMPLING_RANGES
@@ -29,7 +30,7 @@ LIBRARY: Mapping[str, str] = MappingProxyType(
     }
 )
 
-NONE = "none"  # how the audit trail calls a scope without a persona of its own
+NONE = "none"  # in the audit trail: a scope without its own persona
 
 SAMPLING_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(SamplingOverrides))
 
@@ -41,7 +42,7 @@ class PersonaError(ValueError):
 async def resolve(
     store: PersonaStore, key: ThreadKey, default: str = DEFAULT_TEXT
 ) -> ResolvedPersona:
-    """The persona at `key`: the thread's, else the channel's, the workspace's, the default.
+    """The persona in effect at `key`: the thread's, else the channel's, the workspace's, `default`.
 
     A persona's sampling settings come with its text; they are not mixed across scopes.
     """
@@ -65,7 +66,7 @@ async def set_persona(
     is_dm: bool = False,
     action: str = "persona set",
 ) -> PersonaVersion:
-    """Set the persona of a scope, effective with the next message; `action` is for the audit.
+    """Set a scope's persona, starting with the next message. `action` is for the audit trail.
 
     Raises:
         NotAllowed: `by` may not set personas here.
@@ -74,27 +75,27 @@ async def set_persona(
     require_persona(by, scope, is_dm=is_dm)
     text = checked_text(text)
     check_sampling(sampling)
-    change = Change(by, action, await _before(store, scope), described(text, sampling))
+    change = Change(by, action, await _current(store, scope), described(text, sampling))
     return await store.add_persona_version(scope, text, sampling, by, name, change)
 
 
 async def clear_persona(
     store: PersonaStore, scope: ThreadKey, by: Author, *, is_dm: bool = False
 ) -> PersonaVersion:
-    """Clear the persona of a scope: it inherits again. Earlier versions stay.
+    """Clear a scope's persona, so that it inherits again. Earlier versions stay.
 
     Raises:
         NotAllowed: `by` may not set personas here.
     """
     require_persona(by, scope, is_dm=is_dm)
-    change = Change(by, "persona clear", await _before(store, scope), NONE)
+    change = Change(by, "persona clear", await _current(store, scope), NONE)
     return await store.add_persona_version(scope, None, SamplingOverrides(), by, None, change)
 
 
 async def undo_persona(
     store: PersonaStore, scope: ThreadKey, by: Author, *, is_dm: bool = False
 ) -> PersonaVersion:
-    """Set the version before the latest again (which may be that there was none).
+    """Restore the version before the latest, which may be that there was none.
 
     Raises:
         NotAllowed: `by` may not set personas here.
@@ -103,7 +104,7 @@ async def undo_persona(
     require_persona(by, scope, is_dm=is_dm)
     versions = await store.persona_history(scope)
     if not versions:
-        raise PersonaError("No persona was ever set here, so there is nothing to undo.")
+        raise PersonaError(texts.NOTHING_TO_UNDO)
     last, *older = versions
     back = older[0] if older else None
     text, sampling, name = (
@@ -115,13 +116,13 @@ async def undo_persona(
     return await store.add_persona_version(scope, text, sampling, by, name, change)
 
 
-async def _before(store: PersonaStore, scope: ThreadKey) -> str:
+async def _current(store: PersonaStore, scope: ThreadKey) -> str:
     version = (await store.personas([scope])).get(scope)
     return described(version.text, version.sampling) if version else NONE
 
 
 def described(text: str | None, sampling: SamplingOverrides) -> str:
-    """A persona in the words of the audit trail."""
+    """A persona as the audit trail shows it."""
     if text is None:
         return NONE
     changed = describe_sampling(sampling)
@@ -129,7 +130,7 @@ def described(text: str | None, sampling: SamplingOverrides) -> str:
 
 
 def describe_sampling(sampling: SamplingOverrides) -> str:
-    """What a persona sets of the sampling: "temperature 0.2, top_k 5"; "" for nothing."""
+    """A persona's sampling settings: "temperature 0.2, top_k 5"; "" for none."""
     return ", ".join(
         f"{name} {value}" for name, value in asdict(sampling).items() if value is not None
     )
@@ -143,11 +144,9 @@ def checked_text(text: str) -> str:
     """
     text = text.strip()
     if not text:
-        raise PersonaError("The persona needs a text, for example: You are a pirate.")
+        raise PersonaError(texts.NO_PERSONA_TEXT)
     if len(text) > MAX_PERSONA_LENGTH:
-        raise PersonaError(
-            f"The persona is {len(text):,} characters long. The limit is {MAX_PERSONA_LENGTH:,}."
-        )
+        raise PersonaError(texts.persona_too_long(len(text), MAX_PERSONA_LENGTH))
     return text
 
 
@@ -160,21 +159,20 @@ def parse_sampling(args: Mapping[str, str]) -> SamplingOverrides:
     values: dict[str, Any] = {}
     for name in SAMPLING_FIELDS:
         raw = args.get(name, "").strip()
-        if not raw:  # a field that was left empty inherits
+        if not raw:  # an empty field inherits
             continue
         whole = SAMPLING_RANGES[name].whole
         try:
             values[name] = int(raw) if whole else float(raw)
         except ValueError:
-            kind = "a whole number" if whole else "a number"
-            raise PersonaError(f"{name} must be {kind}, not {raw[:40]!r}.") from None
+            raise PersonaError(texts.not_a_number(name, raw, whole=whole)) from None
     overrides = SamplingOverrides(**values)
     check_sampling(overrides)
     return overrides
 
 
 def check_sampling(overrides: SamplingOverrides) -> None:
-    """Refuse what no sampler takes.
+    """Check every setting against its range.
 
     Raises:
         PersonaError: a setting is out of its range.
@@ -182,7 +180,7 @@ def check_sampling(overrides: SamplingOverrides) -> None:
     for name in SAMPLING_FIELDS:
         value = getattr(overrides, name)
         if value is not None and value not in SAMPLING_RANGES[name]:
-            raise PersonaError(f"{name} must be {SAMPLING_RANGES[name]}.")
+            raise PersonaError(texts.out_of_range(name, SAMPLING_RANGES[name]))
 
 
 def apply_overrides(defaults: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:

@@ -1,4 +1,4 @@
-"""Which pictures of a conversation go into its next prompt, and their bytes."""
+"""Chooses the pictures of a conversation's next prompt and loads their bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.engine.api import EngineInfo, Image, Message
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """How many pictures, bytes of pictures and tokens of pictures (None: any) one prompt takes."""
+    """Limits of one prompt: pictures, their bytes, and their tokens (None: no limit)."""
 
     count: int
     total_bytes: int
@@ -20,7 +20,7 @@ class PictureLimits:
 
 
 def limit_to_context(limits: PictureLimits, info: EngineInfo, budget: int) -> PictureLimits:
-    """At most half of a prompt's `budget` (tokens) is for pictures; none if the model is blind."""
+    """Give pictures at most half of a prompt's `budget` (tokens), and none to a text-only model."""
     if not info.sees_images:
         return PictureLimits(0, 0)
     if info.image_tokens <= 0:
@@ -35,7 +35,7 @@ async def load_pictures(
     limits: PictureLimits,
     count_tokens: Callable[[Sequence[Message]], int] | None = None,
 ) -> Mapping[int, Image]:
-    """The pictures that go into the prompt, by attachment id, within the limits.
+    """The pictures of the prompt, by attachment id, within the limits.
 
     The newest turn's come first, then those that it names ("what was in chart.png?"), then the
     newest of the others; within a turn those sent first. The rest are named only.
@@ -55,7 +55,7 @@ async def load_pictures(
             if data is None:
                 continue
             image = by_digest[digest] = Image(data, digest)
-        # Older ones are not let in before newer ones because they are smaller.
+        # A smaller older picture must not replace a newer one.
         if len(image.data) > left:
             break
         if tokens is not None and count_tokens is not None:
@@ -73,7 +73,7 @@ def _wanted_first(turns: Sequence[Turn]) -> list[StoredAttachment]:
     newest, *older = (_attachments(turn) for turn in reversed(turns))
     past = [attachment for turn in older for attachment in turn]
     question = " ".join(message.text for message in turns[-1].messages).casefold()
-    # Of two with one name the newer is meant.
+    # Of two files with the same name the newer is meant.
     named = {a.name.casefold(): a for a in reversed(past) if _is_named(a.name, question)}.values()
     ids = {attachment.id for attachment in named}
     return [*newest, *named, *(a for a in past if a.id not in ids)]
@@ -84,8 +84,8 @@ def _attachments(turn: Turn) -> list[StoredAttachment]:
 
 
 def _is_named(name: str, question: str) -> bool:
-    """Whether a file's name stands in a question, with its extension or, if it is no everyday
-    word's length, without."""
+    """Whether a question names a file: with its extension, or without if the name is too long to
+    be an everyday word."""
     name = name.casefold()
     stem = name.rpartition(".")[0]
     return (len(name) > 2 and name in question) or (len(stem) > 4 and stem in question)

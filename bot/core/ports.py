@@ -16,7 +16,7 @@ from bot.core.records import (
     ChannelSettings,
     FileContent,
     LibraryPersona,
-    NormalisedImage,
+    NormalizedImage,
     PersonaVersion,
     Rating,
     ResetPoint,
@@ -377,8 +377,8 @@ class ReplyTarget(Protocol):
 class ImageReader(Protocol):
     """Turns an uploaded file's bytes into a picture for the model, off the event loop."""
 
-    async def read(self, data: bytes) -> NormalisedImage:
-        """Decode and normalise. Raises BadImage with the reason in a few words."""
+    async def read(self, data: bytes) -> NormalizedImage:
+        """Decode and normalize. Raises BadImage with the reason in a few words."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Answers one sample question as a persona that is not saved, for one person alone."""
+"""Answers a sample question as an unsaved persona, for one person."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from bot.engine.api import Delta, Engine, EngineStopped, Finish, Message, Text
 
 logger = logging.getLogger(__name__)
 
-QUESTION = "Hello! Who are you, and what can you do for us?"
 MAX_TOKENS = 256
-SHARE = 0.25  # of the machine, beside a reply that somebody waits for
+SHARE = 0.25  # of the engine's time, relative to a reply
 MAX_QUESTION = 2_000  # characters
 
 
 class Preview:
-    """Asks the engine outside of any conversation."""
+    """Asks the engine outside any conversation."""
 
     def __init__(self, engine: Engine, settings: ServiceSettings) -> None:
         self._engine = engine
@@ -30,8 +29,8 @@ class Preview:
     async def answer(
         self, persona: str, overrides: SamplingOverrides, question: str, key: ThreadKey, user: str
     ) -> CommandReply:
-        """The answer for the one who asked; what goes wrong comes back in one sentence."""
-        question = question.strip()[:MAX_QUESTION] or QUESTION
+        """The answer, or one sentence about what went wrong."""
+        question = question.strip()[:MAX_QUESTION] or texts.PREVIEW_QUESTION
         try:
             text, reason = await self._ask(persona, overrides, question, key, user)
         except Exception as error:

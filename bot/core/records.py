@@ -1,4 +1,4 @@
-"""What Parley remembers: conversations, turns, pictures, personas; plain data, no SQL."""
+"""Stored records: conversations, turns, pictures, personas, settings. Plain data, no SQL."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Rating: TypeAlias = Literal["good", "bad"]
 
 
 class Mode(StrEnum):
-    """How readily the bot answers where it is."""
+    """When the bot answers."""
 
-    MENTION = "mention"  # when it is addressed, and in threads that it is in
-    ALWAYS = "always"  # everything that is not plainly meant for somebody else
-    STRICT = "strict"  # only when mentioned, also in its own threads
+    MENTION = "mention"  # when addressed, and in threads it takes part in
+    ALWAYS = "always"  # everything that isn't clearly meant for somebody else
+    STRICT = "strict"  # only when mentioned, even in its own threads
     NEVER = "never"  # not at all
 
 
 class TurnState(StrEnum):
-    """Where a turn is on its way. `accepted` and `answering` are work still owed."""
+    """A turn's state. `accepted` and `answering` turns are still owed."""
 
     ACCEPTED = "accepted"
     ANSWERING = "answering"
@@ -34,7 +34,7 @@ class TurnState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class NormalisedImage:
+class NormalizedImage:
     """A picture ready for the model: encoded RGB bytes (PNG, JPEG or WebP) and their SHA-256.
 
     `note`: what of the file it does not show ("it's animated, and I see only the first frame").
@@ -55,7 +55,7 @@ class FileText:
     note: str = ""
 
 
-FileContent: TypeAlias = NormalisedImage | FileText
+FileContent: TypeAlias = NormalizedImage | FileText
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class StoredAttachment:
 
 @dataclass(frozen=True, slots=True)
 class UserMessage:
-    """One message of a person, as stored."""
+    """A stored message of a person."""
 
     id: int
     platform_id: str
@@ -106,12 +106,12 @@ class Turn:
 
     @property
     def asker(self) -> str:
-        """The id of whoever wrote last, and whom the reply answers; "" if that was deleted."""
+        """The id of the person who wrote last; "" if their message was deleted."""
         return self.messages[-1].author_id if self.messages else ""
 
     @property
     def question_id(self) -> str:
-        """The platform's id of the message that the reply answers; "" if that was deleted."""
+        """The platform's id of the last message; "" if it was deleted."""
         return self.messages[-1].platform_id if self.messages else ""
 
 
@@ -128,14 +128,14 @@ class ResetPoint:
 
 
 def person_hash(workspace: ThreadKey, user_id: str) -> str:
-    """A person by a hash: the record of who was forgotten must not name them."""
+    """A hash that stands for a person: the record of a forgotten person must not name them."""
     whole = f"{workspace.platform}/{workspace.workspace}/{user_id}"
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What `Store.accept` made of a message. `merged`: it joined a turn that waited already."""
+    """The result of `TurnStore.accept`. `merged`: the message joined a waiting turn."""
 
     turn_id: int
     message_id: int
@@ -145,7 +145,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class SamplingOverrides:
-    """The sampling settings a persona carries; None inherits the setting of the operator."""
+    """A persona's sampling settings; None inherits the operator's."""
 
     temperature: float | None = None
     top_k: int | None = None
@@ -158,13 +158,13 @@ class SamplingOverrides:
 
 @dataclass(frozen=True, slots=True)
 class PersonaVersion:
-    """A persona as somebody set it on a scope. `text is None`: cleared, so it inherits again."""
+    """A persona as set on a scope. `text is None`: cleared, so the scope inherits again."""
 
     id: int
     scope: ThreadKey
     text: str | None
     sampling: SamplingOverrides
-    name: str | None  # of the library's persona it was copied from
+    name: str | None  # of the library persona it was copied from
     set_by_id: str
     set_by_name: str
     at: datetime
@@ -213,7 +213,7 @@ class ChannelSettings:
 
 @dataclass(frozen=True, slots=True)
 class LibraryPersona:
-    """A persona by name, to be taken over: a built-in one, or one of a workspace's own library."""
+    """A named persona to choose from: built in, or from a workspace's own library."""
 
     name: str
     text: str
@@ -225,7 +225,7 @@ class LibraryPersona:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the audit trail says about a change; stored in the transaction of the change itself."""
+    """An entry for the audit trail, stored in the same transaction as the change."""
 
     by: Author
     action: str  # the command's name
@@ -249,7 +249,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class UsageSummary:
-    """What the replies of the last `days` took in a workspace.
+    """Usage of the last `days` in a workspace.
 
     `by_user`: (user id, replies, tokens read and written), the greatest first; `names` has the
     display names that are known. User id "" stands for people who were forgotten.
@@ -268,7 +268,7 @@ class UsageSummary:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceOverview:
-    """A workspace at a glance, for its admins: what is set where, its use, its last changes."""
+    """A workspace at a glance, for admins: personas, settings, usage, latest changes."""
 
     personas: list[PersonaVersion]  # the latest on each scope that has one now
     settings: Mapping[ThreadKey, ChannelSettings]  # as set, not resolved

@@ -1,4 +1,4 @@
-"""Answers one turn: prompt, generation, sink, and how it ends, whatever interrupts it."""
+"""Answers one turn: prompt, generation, sink and ending, with its interruptions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 
 class Interrupt(IntEnum):
-    """Why a reply does not just go on to its end; the greater one counts."""
+    """Why a reply is interrupted; of two reasons the greater one applies."""
 
-    RESTART = 1  # the question was edited, or another reply is wanted
+    RESTART = 1  # the question was edited, or Regenerate was pressed
     STOP = 2
-    RELEASE = 3  # shutdown: answer it again after the start
-    WITHDRAW = 4  # the question is gone
+    RELEASE = 3  # shutdown: answer it after the next start
+    WITHDRAW = 4  # the question was deleted
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyServices:
-    """What writing a reply needs; one for all of them."""
+    """What replies need; shared by all of them."""
 
     turns: TurnStore
     personas: PersonaStore
@@ -62,7 +62,7 @@ class _Prompt:
 
 
 class Reply:
-    """The reply to one turn, from its first sign of life to its end."""
+    """The reply to one turn."""
 
     def __init__(
         self,
@@ -72,11 +72,10 @@ class Reply:
         another: bool = False,
         foot: tuple[str, ...] = (),
     ) -> None:
-        """`another`: a reply that differs from the one before is wanted. `foot`: notes to end
-        with."""
+        """`another`: it should differ from the previous reply. `foot`: notes to show below it."""
         self.turn = turn
-        self.ended = asyncio.Event()  # set by who runs it
-        self.posted: tuple[str, ...] = ()  # where it stands, once it has ended
+        self.ended = asyncio.Event()  # set by whoever runs it
+        self.posted: tuple[str, ...] = ()  # once it has ended
         self._foot = foot
         self._services = services
         self._another = another
@@ -85,7 +84,7 @@ class Reply:
         self._ending = False
 
     def interrupt(self, why: Interrupt, *, another: bool = False) -> bool:
-        """Interrupt it; False if it is past that, its last words are being delivered."""
+        """Interrupt it; False if its end is already being delivered."""
         if self._ending:
             return False
         self._another |= another
@@ -95,13 +94,13 @@ class Reply:
         return True
 
     def edited(self, turn: Turn) -> None:
-        """Its question may read differently now: begin again if so (unfurls change no text)."""
+        """Restart if the question's text changed (an unfurled link changes none)."""
         if _texts(turn) != _texts(self.turn):
             self.turn = turn
             self.interrupt(Interrupt.RESTART)
 
     async def run(self) -> None:
-        """Answer, deliver and store. Raises nothing but what the store raises at the end."""
+        """Answer, deliver and store. Raises only what the store raises at the end."""
         settings = self._services.settings
         try:
             target = self._services.targets[self.turn.key.platform]
@@ -122,7 +121,7 @@ class Reply:
         await self._end(sink, outcome)
 
     async def _attempt(self, sink: GuardedSink) -> _Outcome:
-        """Answer the turn as it reads now, until the end or an interruption."""
+        """Answer the current text of the turn, until the end or an interruption."""
         text = ""
         try:
             turn = await self._services.turns.turn(self.turn.id)
@@ -159,7 +158,7 @@ class Reply:
         limits = PictureLimits(place.max_images, settings.max_image_bytes)
         limits = limit_to_context(limits, engine.info, budget)
         pictures = await load_pictures(turns, [*transcript, turn], limits, engine.count_tokens)
-        # A long thread takes a tokeniser a second or more: others' replies go on meanwhile.
+        # Tokenizing a long thread takes a second or more; other replies continue meanwhile.
         context = await asyncio.to_thread(
             build,
             persona=persona.text,
@@ -198,7 +197,7 @@ class Reply:
         if not complete and self._interrupt is None:
             raise EngineStopped("the engine stopped while it was answering")
         if complete and self._interrupt is Interrupt.RELEASE:
-            self._interrupt = None  # there is nothing left to answer again
+            self._interrupt = None  # complete: nothing to answer again
         return _Outcome(
             TurnState.DELIVERED if complete else TurnState.CANCELLED,
             generation.text,
@@ -209,7 +208,7 @@ class Reply:
         )
 
     def _usage(self, generation: Generation, prompt: _Prompt) -> TurnUsage:
-        """The engine's account, or what is known from outside when it was cut short."""
+        """The engine's figures, or the ones known here if it was cut short."""
         usage = generation.finish.usage if generation.finish is not None else None
         key, elapsed = self.turn.key, generation.elapsed_s
         return TurnUsage(
@@ -227,7 +226,7 @@ class Reply:
         )
 
     def _failed(self, error: Exception, text: str) -> _Outcome:
-        """One short sentence for the person; the whole story under its reference in the log."""
+        """A sentence for the person; the log has the traceback under its reference."""
         sentence = failures.expected(error)
         if sentence is not None:
             return _Outcome(TurnState.FAILED, error=sentence)
@@ -255,7 +254,7 @@ class Reply:
             await self._save(replace(outcome, state=failed.state, ref=failed.ref), sink.posted)
 
     async def _hand_back(self, sink: GuardedSink, outcome: _Outcome) -> None:
-        """Leave the turn to the next start, which puts the new reply in this one's place."""
+        """Leave the turn to the next start, whose reply replaces this one."""
         reply = FinishedReply(TurnState.CANCELLED, outcome.text, (texts.RESTARTING,))
         posted = await sink.finish(reply)
         if posted:

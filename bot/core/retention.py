@@ -1,4 +1,4 @@
-"""Deletes what is older than it may be: turns by their place's retention, and old claims."""
+"""Deletes turns that are past their scope's retention, and old claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Retention:
-    """Looks now and then for what is to be deleted."""
+    """Deletes periodically."""
 
     def __init__(
         self, store: RetentionStore, scoped: SettingsStore, settings: ServiceSettings
@@ -24,7 +24,7 @@ class Retention:
         self._settings = settings
 
     async def run(self) -> None:
-        """Look at once and then every `retention_interval_s`, until cancelled."""
+        """Delete now and then every `retention_interval_s`, until cancelled."""
         while True:
             try:
                 await self.once(datetime.now(UTC))
@@ -33,7 +33,7 @@ class Retention:
             await asyncio.sleep(self._settings.retention_interval_s)
 
     async def once(self, now: datetime) -> int:
-        """Delete what is too old now; how many turns."""
+        """Delete what is past its retention at `now`; returns how many turns."""
         await self._store.forget_claims(now - timedelta(days=self._settings.claim_days))
         shortest = await self._shortest()
         if shortest is None:
@@ -49,6 +49,6 @@ class Retention:
         return deleted
 
     async def _shortest(self) -> int | None:
-        """The smallest retention anywhere, in days: nothing younger needs a look."""
+        """The smallest retention anywhere, in days: nothing younger is looked at."""
         days = [await self._store.shortest_retention(), self._settings.retention_days or None]
         return min((each for each in days if each is not None), default=None)

@@ -1,4 +1,4 @@
-"""Names that people chose (their own, their files'), made safe to stand in a prompt."""
+"""Makes names that people chose (their own, their files') safe for a prompt."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def one_line(text: str, limit: int) -> str:
 
 
 def speaker(name: str) -> str:
-    """A display name as a label in front of what its owner said."""
+    """A display name as a speaker's label."""
     return one_line(name.translate(_STRUCTURE), MAX_NAME) or "Somebody"
 
 
 def file_name(name: str) -> str:
-    """A file's name as it stands in a marker; its end is kept, where the extension is."""
+    """A file's name for a marker; the extension is kept."""
     line = one_line(name.translate(_STRUCTURE), 10 * MAX_FILE_NAME)
     if len(line) > MAX_FILE_NAME:
         line = line[: MAX_FILE_NAME // 2] + "…" + line[-(MAX_FILE_NAME // 2 - 1) :]
@@ -38,7 +38,7 @@ def file_name(name: str) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few of these names and how many more there are."""
+    """The first few of these names, and how many more there are."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -50,7 +50,7 @@ def megabytes(size: int) -> str:
 
 
 def speakers(turns: Iterable[Turn]) -> dict[str, str]:
-    """A label for each author id; the latest display name counts, and no two are the same."""
+    """A unique label for each author id, from their latest display name."""
     latest: dict[str, str] = {}
     for turn in turns:
         for message in turn.messages:

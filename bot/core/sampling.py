@@ -1,4 +1,4 @@
-"""How a reply is drawn: the operator's sampling settings with a persona's on top."""
+"""Sampling settings of a reply: the operator's, with the persona's on top."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def effective(
     *,
     another: bool = False,
 ) -> SamplingParams:
-    """The parameters of one reply, which never takes more than half the context.
+    """The parameters of one reply, which takes at most half the context.
 
-    `another`: one that differs from the last is wanted.
+    `another`: it should differ from the previous reply.
 
     Raises:
         PersonaError: an override is out of its range.
@@ -27,7 +27,7 @@ def effective(
     sampling = personas.apply_overrides(settings.sampling, overrides)
     longest = min(settings.sampling.max_new_tokens, max(1, max_context // 2))
     sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, longest))
-    if another:  # the same seed, or none needed, would bring the same reply again
+    if another:  # greedy sampling or the same seed would repeat the reply
         temperature = sampling.temperature or settings.regenerate_temperature
         sampling = replace(sampling, seed=None, temperature=temperature)
     return sampling

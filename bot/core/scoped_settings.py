@@ -1,4 +1,4 @@
-"""How the bot behaves at a place: settings inherited by thread, channel, workspace, operator."""
+"""Settings by scope, inherited: thread, channel, workspace, operator."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bot.core.commands.registry import INHERIT
+from bot.core import texts
 from bot.core.events import ThreadKey
 from bot.core.limits import MAX_DAYS
 from bot.core.ports import SettingsStore
 from bot.core.records import ChannelSettings, Mode
 from bot.core.service_settings import ServiceSettings
 
+INHERIT = "inherit"  # as a value: clear the setting, so that it is inherited
+SWITCH = ("on", "off", INHERIT)
 MAX_IMAGES = 100
 
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(ChannelSettings))
@@ -20,23 +22,22 @@ _SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "fa
 
 
 class SettingError(ValueError):
-    """A setting can't be set like this; the text says what to type."""
+    """The value is not allowed; the text says what is."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """The settings that count at a place, and how the bot behaves by them: none is None."""
+    """The settings in effect at a place."""
 
     mode: Mode
     inline: bool
     answer_bots: bool
     retention_days: int
     max_images: int
-    sources: Mapping[str, ThreadKey]  # the scope that each comes from; the operator's have none
+    sources: Mapping[str, ThreadKey]  # the scope each comes from; none for the operator's
 
     @property
     def settings(self) -> ChannelSettings:
-        """As one record."""
         return ChannelSettings(
             self.mode, self.inline, self.answer_bots, self.retention_days, self.max_images
         )
@@ -45,8 +46,8 @@ class ResolvedSettings:
 async def resolve(
     store: SettingsStore, key: ThreadKey, operator: ServiceSettings
 ) -> ResolvedSettings:
-    """The settings at `key`: each the thread's, else the channel's, the workspace's, the
-    operator's."""
+    """The settings in effect at `key`: each from the thread, else the channel, the workspace,
+    the operator."""
     scopes = key.scopes()
     return merge(scopes, await store.channel_settings(scopes), operator)
 
@@ -56,7 +57,7 @@ def merge(
     by_scope: Mapping[ThreadKey, ChannelSettings],
     operator: ServiceSettings,
 ) -> ResolvedSettings:
-    """The same from what is set on the scopes, narrowest first."""
+    """Merge what is set on `scopes` (narrowest first) with the operator's settings."""
     values: dict[str, Any] = {name: getattr(operator, name) for name in NAMES}
     sources: dict[str, ThreadKey] = {}
     for scope in reversed(scopes):
@@ -70,14 +71,14 @@ def merge(
 
 
 def parse(args: Mapping[str, str], now: ChannelSettings) -> ChannelSettings:
-    """`now` with the changes among a command's arguments; an empty value inherits again.
+    """`now` with the changes from a command's arguments; an empty value is inherited again.
 
     Raises:
-        SettingError: there is none, or a value is none that the setting takes.
+        SettingError: there are no changes, or a value is not allowed.
     """
     changes = {name: _value(name, args[name]) for name in NAMES if name in args}
     if not changes:
-        raise SettingError(f"Say what to set: {', '.join(f'{name}=...' for name in NAMES)}.")
+        raise SettingError(texts.no_setting(NAMES))
     return replace(now, **changes)
 
 
@@ -87,35 +88,23 @@ def _value(name: str, raw: str) -> Any:
         return None
     if name == "mode":
         if raw not in list(Mode):
-            raise SettingError(f"mode is one of: {', '.join(Mode)}, {INHERIT}.")
+            raise SettingError(texts.not_a_choice(name, [*Mode, INHERIT]))
         return Mode(raw)
     if name in ("inline", "answer_bots"):
         if raw not in _SWITCH:
-            raise SettingError(f"{name} is one of: on, off, {INHERIT}.")
+            raise SettingError(texts.not_a_choice(name, SWITCH))
         return _SWITCH[raw]
     return _number(name, raw, MAX_DAYS if name == "retention_days" else MAX_IMAGES)
 
 
 def _number(name: str, raw: str, greatest: int) -> int:
     if not (raw.isascii() and raw.isdigit()) or len(raw) > 9 or int(raw) > greatest:
-        raise SettingError(f"{name} is a whole number from 0 to {greatest:,}, or {INHERIT}.")
+        raise SettingError(texts.not_a_whole_number(name, greatest, INHERIT))
     return int(raw)
 
 
-def shown(name: str, value: object) -> str:
-    """A setting as people read it."""
-    if value is None:
-        return INHERIT
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if name == "retention_days":
-        days = "1 day" if value == 1 else f"{value} days"
-        return "for ever" if value == 0 else days
-    return str(value)
-
-
 def described(settings: ChannelSettings) -> str:
-    """What is set, for the audit trail: `mode=always, inline=on`."""
+    """Settings for the audit trail: `mode=always, inline=on`."""
     set_here = [
         f"{name}={_written(value)}"
         for name in NAMES

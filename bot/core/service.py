@@ -1,4 +1,4 @@
-"""The service: what comes in from the platforms is accepted, queued, answered or run."""
+"""The core's entry point: accepts, queues and answers messages; runs commands and buttons."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable
 from typing import assert_never
 
-from bot.core import scoped_settings
+from bot.core import scoped_settings, texts
 from bot.core.access import NotAllowed, require_control
-from bot.core.attachments import LOST, AttachmentLoader
+from bot.core.attachments import AttachmentLoader
 from bot.core.commands import parsing
 from bot.core.commands.actions import CommandActions
 from bot.core.conversations import Acceptance, Conversations
@@ -35,8 +35,8 @@ from bot.engine.api import Engine
 
 logger = logging.getLogger(__name__)
 
-_RESTARTING = CommandReply("I am being restarted; please try again in a moment.", ok=False)
-_GONE = CommandReply("I don't have that reply any more.", ok=False)
+_UNAVAILABLE = CommandReply(texts.UNAVAILABLE, ok=False)
+_GONE = CommandReply(texts.REPLY_GONE, ok=False)
 
 
 class Service:
@@ -64,13 +64,13 @@ class Service:
         self._draining = False
 
     def register(self, platform: str, target: ReplyTarget) -> None:
-        """Answer on this platform from now on, first what is still owed there."""
+        """Start answering on this platform, beginning with what it is still owed."""
         self._targets[platform] = target
         for key in self._parked.pop(platform, ()):
             self._conversations.wake(key)
 
     async def start(self) -> None:
-        """Take up what the last run left unfinished; each is answered when its platform is
+        """Take up what the last run left unfinished. Each turn is answered once its platform is
         registered."""
         for turn in await self._store.unfinished():
             await self._recover(turn)
@@ -80,8 +80,8 @@ class Service:
             self._retention = asyncio.create_task(retention.run(), name="retention")
 
     async def drain(self, grace_s: float) -> None:
-        """Accept nothing more, let running replies end within `grace_s` seconds, hand the rest
-        back to the store (the next start answers them) and stop."""
+        """Accept nothing more, let running replies end within `grace_s` seconds, return the rest
+        to the store for the next start, and stop."""
         self._draining = True
         if self._retention is not None:
             self._retention.cancel()
@@ -95,9 +95,7 @@ class Service:
         except Exception:
             ref = new_reference()
             logger.exception("handling a %s failed [%s]", type(event).__name__, ref)
-            return CommandReply(
-                f"Something went wrong; please try again (reference {ref}).", ok=False
-            )
+            return CommandReply(texts.went_wrong(ref), ok=False)
 
     def _dispatch(self, event: Inbound) -> Awaitable[CommandReply | None]:
         if isinstance(event, MessageReceived):
@@ -116,7 +114,7 @@ class Service:
 
     async def _message(self, event: MessageReceived) -> CommandReply | None:
         if event.author.is_self:
-            return None  # decided without a look at the database: there are many of these
+            return None  # frequent, so decided without the database
         place = await scoped_settings.resolve(
             self._store, event.asked_in or event.key, self._settings
         )
@@ -129,19 +127,19 @@ class Service:
             sentence = refusal(event, decision.reason)
             return CommandReply(sentence, ok=False) if sentence is not None else None
         if self._draining:
-            return _RESTARTING
+            return _UNAVAILABLE
         await self._accept(event, await self._continued(event) or reply_key(event, place.inline))
         return None
 
     async def _continued(self, event: MessageReceived) -> ThreadKey | None:
-        """The conversation that a message in the channel itself goes on with: the one of the
-        reply that it answers, where that could not have a thread of its own."""
+        """The conversation that a message in the channel itself continues: that of the reply it
+        answers, if that reply could not get a thread."""
         if not event.replies_to or event.key.thread or event.is_dm:
             return None
         return await self._store.conversation_of(event.key, event.replies_to)
 
     async def _accept(self, event: MessageReceived, key: ThreadKey) -> None:
-        """Write the message down, then see that it is answered: this order loses nothing."""
+        """Store the message before anything else, so that a crash can't lose it."""
         async with self._conversations.accepting(key) as acceptance:
             is_new = event.earlier is not None and not await self._store.has_conversation(key)
             accepted = await self._store.accept(key, event)
@@ -163,30 +161,32 @@ class Service:
     async def _typed_command(self, event: MessageReceived) -> CommandReply | None:
         parsed = parsing.parse(event.text)
         if self._draining:
-            return _RESTARTING
+            return _UNAVAILABLE
         if not await self._store.claim(event.key, event.id):
-            return None  # it was delivered twice
+            return None  # delivered twice
         if isinstance(parsed, parsing.CommandError):
             return CommandReply(parsed.text, ok=False)
         key = await self._continued(event) or event.key
-        command = CommandInvoked(key, event.author, parsed.name, parsed.args, event.is_dm, event.at)
+        command = CommandInvoked(
+            key, event.author, parsed.name, parsed.args, event.is_dm, event.at, parsed.prefix
+        )
         return await self._command(command)
 
     async def _command(self, event: CommandInvoked) -> CommandReply:
-        return _RESTARTING if self._draining else await self._commands.run(event)
+        return _UNAVAILABLE if self._draining else await self._commands.run(event)
 
     async def _edited(self, event: MessageEdited) -> CommandReply | None:
         if await self._edit(event):
             return None
         if event.as_new is None or not edit_asks(event):
             return None
-        # A claim of its first delivery, or of an earlier edit, makes this a question once only.
+        # The claim of the first delivery, or of an earlier edit, makes it a question only once.
         reply = await self._message(event.as_new)
-        await self._edit(event)  # it may have been accepted in between, as it was before
+        await self._edit(event)  # the old text may have been accepted in between
         return reply
 
     async def _edit(self, event: MessageEdited) -> bool:
-        """Change a message that is stored; False if it is not."""
+        """Change a stored message; False if it isn't stored."""
         turn = await self._store.edit_message(event.key, event.id, event.text)
         if turn is None:
             return False
@@ -200,9 +200,9 @@ class Service:
 
     async def _control(self, event: ControlPressed) -> CommandReply:
         if self._draining:
-            return _RESTARTING
+            return _UNAVAILABLE
         turn = await self._store.turn(event.turn_id)
-        # The id comes from outside: it must not reach into another channel.
+        # The id comes from outside and must not reach another channel.
         if turn is None or turn.key.channel_key != event.key.channel_key:
             return _GONE
         if event.action == "good" or event.action == "bad":
@@ -214,34 +214,34 @@ class Service:
         if event.action == "stop":
             return self._stop(turn)
         if await self._conversations.regenerate(turn):
-            return CommandReply("I am writing another reply.")
-        return CommandReply("I can't redo that reply just now.", ok=False)
+            return CommandReply(texts.REGENERATING)
+        return CommandReply(texts.CANT_REGENERATE, ok=False)
 
     async def _rate(self, turn: Turn, user_id: str, rating: Rating) -> CommandReply:
         if not await self._store.rate(turn.id, user_id, rating):
             return _GONE
-        return CommandReply("Thank you, noted.")
+        return CommandReply(texts.FEEDBACK_SAVED)
 
     def _stop(self, turn: Turn) -> CommandReply:
         if self._conversations.stop(turn.key, turn.id):
-            return CommandReply("Stopped.")
-        return CommandReply("That reply isn't being written any more.", ok=False)
+            return CommandReply(texts.STOPPED)
+        return CommandReply(texts.NOT_RUNNING, ok=False)
 
     async def _recover(self, turn: Turn) -> None:
-        """Make what a crash left in the middle of something ready to be answered anew."""
+        """Prepare a turn that a crash interrupted to be answered again."""
         if turn.state is TurnState.ANSWERING:
             await self._store.release_turn(turn.id)
         for message in turn.messages:
             for attachment in message.attachments:
                 if attachment.digest is None and attachment.problem is None:
-                    await self._store.set_attachment(attachment.id, None, LOST)
+                    await self._store.set_attachment(attachment.id, None, texts.FILE_LOST)
 
     def _wake(self, key: ThreadKey) -> None:
         if not self._park(key):
             self._conversations.wake(key)
 
     def _park(self, key: ThreadKey) -> bool:
-        """Remember a conversation until its platform is registered; False if it is already."""
+        """Keep a conversation until its platform is registered; False if it is registered."""
         if key.platform in self._targets:
             return False
         self._parked.setdefault(key.platform, {})[key] = None

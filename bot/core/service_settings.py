@@ -1,4 +1,4 @@
-"""The core's settings, as the composition root hands them over."""
+"""The core's settings, filled in by the composition root."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class ServiceSettings:
     """How the service answers. Sizes in bytes, times in seconds."""
 
     mode: Mode = Mode.MENTION
-    inline: bool = False  # answer in the channel itself instead of opening a thread
+    inline: bool = False  # answer in the channel instead of opening a thread
     answer_bots: bool = False
     retention_days: int = 0  # days until a conversation's turns are deleted; 0 keeps them
-    persona: str = DEFAULT_TEXT  # where nobody has set one
+    persona: str = DEFAULT_TEXT  # the default persona
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    # Used for Regenerate where sampling is greedy: the same reply again would be no answer.
+    # For Regenerate where sampling is greedy, which would repeat the same reply.
     regenerate_temperature: float = 0.7
 
     max_attachments: int = 8  # of one message
@@ -30,13 +30,12 @@ class ServiceSettings:
     max_images: int = 8  # pictures in one prompt, the newest first
     max_image_bytes: int = 32 * 1024 * 1024  # of all pictures in one prompt
 
-    # A token has about four characters: what is more than the model's context can't be in a prompt,
-    # and what is a little too much is cut exactly where the prompt is built.
+    # About the model's context at four characters per token; the prompt is cut exactly later.
     max_earlier_characters: int = 4 * 8192
     earlier_timeout_s: float = 20.0
 
-    retention_interval_s: float = 3600.0  # between two looks for what is to be deleted
-    claim_days: int = 14  # how long a message's id is kept, to know it when it comes again
+    retention_interval_s: float = 3600.0  # between two runs of the retention
+    claim_days: int = 14  # how long message ids are kept to recognize repeated deliveries
 
-    sink_timeout_s: float = 60.0  # a platform that takes longer for one call counts as down
-    hand_back_s: float = 5.0  # after the grace of a shutdown, to say so on the platforms
+    sink_timeout_s: float = 60.0  # per call; a slower platform counts as down
+    hand_back_s: float = 5.0  # after a shutdown's grace period, to tell the platforms

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from bot.core.ports import BadImage
-from bot.core.records import FileContent, NormalisedImage
+from bot.core.records import FileContent, NormalizedImage
 from bot.media import kinds, texts
 from bot.media.decode import decode, encode, opens
 from bot.media.documents import read_pdf, read_text
@@ -36,7 +36,7 @@ def read_file(data: bytes, limits: FileLimits) -> FileContent:
     return text
 
 
-def read_picture(data: bytes, limits: FileLimits) -> NormalisedImage:
+def read_picture(data: bytes, limits: FileLimits) -> NormalizedImage:
     """The first frame, upright, sRGB on white, no metadata; the same file gives the same bytes.
 
     Raises:
@@ -50,4 +50,4 @@ def read_picture(data: bytes, limits: FileLimits) -> NormalisedImage:
     picture = decode(data, limits.check_size, limits.max_side)
     encoded = encode(picture.image)
     digest = hashlib.sha256(encoded).hexdigest()
-    return NormalisedImage(encoded, digest, *picture.image.size, note=picture.note)
+    return NormalizedImage(encoded, digest, *picture.image.size, note=picture.note)

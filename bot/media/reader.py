@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.core.ports import BadImage
-from bot.core.records import FileContent, FileText, NormalisedImage
+from bot.core.records import FileContent, FileText, NormalizedImage
 from bot.media import texts
 from bot.media.limits import FileLimits
 from bot.media.pool import WorkerDied, WorkerPool, WorkerTookTooLong
@@ -37,7 +37,7 @@ class MediaReader:
             processes, memory=self.limits.memory, timeout_s=timeout_s, command=command
         )
 
-    async def read(self, data: bytes) -> NormalisedImage:
+    async def read(self, data: bytes) -> NormalizedImage:
         """Read a picture: the first frame, upright, sRGB on white, no metadata.
 
         The same file always gives the same bytes.
@@ -47,7 +47,7 @@ class MediaReader:
             bot.media.pool.PoolClosed: after `close`.
         """
         content = await self._read("picture", data)
-        if not isinstance(content, NormalisedImage):
+        if not isinstance(content, NormalizedImage):
             raise BadImage(texts.CRASHED)
         return content
 
@@ -83,4 +83,4 @@ def _unpack(head: dict[str, Any], body: bytes) -> FileContent:
         width, height = int(head["picture"]["width"]), int(head["picture"]["height"])
     except (KeyError, TypeError, ValueError):
         raise BadImage(texts.CRASHED) from None
-    return NormalisedImage(body, hashlib.sha256(body).hexdigest(), width, height, note)
+    return NormalizedImage(body, hashlib.sha256(body).hexdigest(), width, height, note)

@@ -13,7 +13,7 @@ import sys
 from typing import Any, BinaryIO
 
 from bot.core.ports import BadImage
-from bot.core.records import FileContent, NormalisedImage
+from bot.core.records import FileContent, NormalizedImage
 from bot.media import frames, texts
 from bot.media.limits import FileLimits
 from bot.media.read import read_file, read_picture
@@ -46,7 +46,7 @@ def answer(head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _pack(content: FileContent) -> tuple[dict[str, Any], bytes]:
-    if isinstance(content, NormalisedImage):
+    if isinstance(content, NormalizedImage):
         size = {"width": content.width, "height": content.height}
         return {"picture": size, "note": content.note}, content.data
     return {"text": True, "note": content.note}, content.text.encode()

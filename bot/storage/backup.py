@@ -1,4 +1,4 @@
-"""A copy of an SQLite database that is in use. Blocking; for a thread."""
+"""Copies an SQLite database while it is in use. Blocking; run it in a thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
         DatabaseError: `target` exists, cannot be written, or `source` is damaged.
     """
     try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))  # the name is ours now
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))  # reserves the name
         try:
             with tempfile.TemporaryDirectory(prefix=".parley-backup-", dir=target.parent) as folder:
                 unfinished = Path(folder) / target.name
@@ -44,7 +44,7 @@ def _copy(source: Path, target: Path) -> None:
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
         original.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without -wal and -shm beside it
+        copy.execute("PRAGMA journal_mode = DELETE")  # a single file, without -wal and -shm
         (verdict,) = copy.execute("PRAGMA quick_check").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")

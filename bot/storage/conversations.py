@@ -1,4 +1,4 @@
-"""Which conversations a workspace has."""
+"""Lists a workspace's conversations."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _BEGIN = "parley_begin"
 
 
 class Database:
-    """One database and its connection pool; made once, closed once.
+    """One database and its connection pool.
 
     `url`: `sqlite+aiosqlite:///data/parley.db` or `postgresql+asyncpg://user:password@host/name`.
     The folder of an SQLite file is made if it is not there, for the owner's eyes only.
@@ -59,8 +59,8 @@ class Database:
         self._write_engine = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
         self._writers = async_sessionmaker(self._write_engine, expire_on_commit=False)
-        # SQLite has one writer at a time. Waiting here is fair and costs nothing; waiting in
-        # SQLite polls, and whoever is unlucky for too long fails.
+        # SQLite has one writer at a time. Waiting here is fair; SQLite itself polls, and a writer
+        # that is unlucky for too long fails.
         self._turnstile = asyncio.Lock() if self.is_sqlite else nullcontext()
 
     def __repr__(self) -> str:
@@ -73,12 +73,12 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine, for what has no method here."""
+        """The engine, for queries that have no method here."""
         return self._engine
 
     @property
     def write_engine(self) -> AsyncEngine:
-        """The same; its transactions are a writer's from their start."""
+        """The same engine, with write transactions from the start."""
         return self._write_engine
 
     @property
@@ -91,8 +91,8 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session in a transaction that only reads: everything in it is of one moment on
-        SQLite; it neither waits for a writer nor makes one wait."""
+        """A session in a read-only transaction, which neither waits for a writer nor blocks one.
+        On SQLite it sees one moment."""
         async with self._readers.begin() as session:
             yield session
 
@@ -106,7 +106,7 @@ class Database:
             yield session
 
     async def upgrade(self, revision: str = "head") -> None:
-        """Bring the schema up to date: all of it or nothing. Safe when several processes start
+        """Upgrade the schema, completely or not at all. Safe when several processes start
         at once.
 
         Raises:
@@ -117,7 +117,7 @@ class Database:
                 await connection.run_sync(migrate.upgrade, revision)
 
     async def downgrade(self, revision: str) -> None:
-        """Take the schema back to `revision` ("base": nothing is left). Loses data."""
+        """Downgrade the schema to `revision` ("base": empty). Loses data."""
         with _said_in_one_line(self.display_url):
             async with self.migrating() as connection:
                 await connection.run_sync(migrate.downgrade, revision)
@@ -158,7 +158,7 @@ class Database:
         await asyncio.to_thread(copy_sqlite, self._file, path)
 
     async def scrub(self) -> None:
-        """After a deletion: take what was deleted out of SQLite's write-ahead log as well.
+        """After a deletion: remove what was deleted from SQLite's write-ahead log as well.
 
         Best effort: while somebody reads, the log stays until the next time.
         """
@@ -202,7 +202,7 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        # The text may hold a password: it is not repeated.
+        # The text may hold a password, so it isn't repeated.
         raise DatabaseError(
             f"{SETTING} is not a database URL: use one such as sqlite+aiosqlite:///data/parley.db"
         ) from None
@@ -216,7 +216,7 @@ def _parse(url: str) -> URL:
 
 
 def _create_private(file: Path) -> None:
-    """Make the file and its folder, readable by the owner alone: conversations are in it."""
+    """Create the file and its folder, readable only by the owner: it holds conversations."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
@@ -229,7 +229,7 @@ def _create_private(file: Path) -> None:
 def _create_engine(url: URL, *, in_memory: bool) -> AsyncEngine:
     options: dict[str, Any]
     if url.get_backend_name() == "sqlite":
-        # The driver's own idea of when a transaction begins is switched off: see `_on_begin`.
+        # The driver must not begin transactions itself: see `_on_begin`.
         options = {"connect_args": {"isolation_level": None, "timeout": BUSY_TIMEOUT_S}}
         if in_memory:  # each connection would be a database of its own
             options |= {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
@@ -262,8 +262,8 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 
 def _use_wal(connection: Any, cursor: Any) -> None:
-    """Switch to the write-ahead log. Where several open a new file at once they are in each other's
-    way, and for this SQLite fails at once, whatever its busy timeout is."""
+    """Switch to the write-ahead log. When several processes open a new file at once, SQLite fails
+    at once here, whatever its busy timeout is."""
     latest = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -276,8 +276,8 @@ def _use_wal(connection: Any, cursor: Any) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    """A writer takes SQLite's lock at once: one that reads first and writes later would fail
-    ("database is locked") whenever somebody else wrote in between."""
+    """Take SQLite's lock at the start of a write transaction. One that reads first and writes
+    later would fail ("database is locked") if somebody else wrote in between."""
     connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
 
 
@@ -285,7 +285,7 @@ def _on_invalidate(connection: Any, _record: object, _error: object) -> None:
     """A connection is thrown away because a call of it was cancelled. Closing it does not end its
     transaction while a result of it is referred to somewhere, in a traceback for instance: nobody
     could write until then."""
-    # A second cancellation changes nothing: the first is on its way, and the call is queued.
+    # A second cancellation changes nothing: the call is queued already.
     with suppress(sqlite3.Error, MissingGreenlet, asyncio.CancelledError):
         connection.rollback()
 
@@ -297,7 +297,7 @@ def _check_foreign_keys(connection: Connection) -> None:
 
 
 async def _driver_connection(connection: AsyncConnection) -> Any:
-    """The driver's connection, to speak to outside of a transaction."""
+    """The driver's connection, for statements outside a transaction."""
     return (await connection.get_raw_connection()).driver_connection
 
 

@@ -1,4 +1,4 @@
-"""Discord's interactions that wait for an answer, kept so that a restart does not lose them."""
+"""Keeps Discord's pending interactions across a restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS = [field.name for field in fields(SavedInteraction)]
 
 
 class DiscordInteractionRow(Base):
-    """See SavedInteraction. A token is worth nothing after fifteen minutes."""
+    """See SavedInteraction. A token expires after fifteen minutes."""
 
     __tablename__ = "discord_asks"
     __table_args__ = (Index(None, "at"),)

@@ -1,4 +1,4 @@
-"""What was said before the bot joined, put in front of a new conversation's first turn."""
+"""Inserts earlier messages before a new conversation's first turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_SYNC = {"synchronize_session": False}
 async def add(
     session: AsyncSession, key: ThreadKey, past: Sequence[PastMessage]
 ) -> tuple[tuple[int, ...], ...]:
-    """Store them; each one's attachment ids. () and nothing stored unless one turn waits alone.
+    """Store them; returns each one's attachment ids. Stores nothing unless exactly one turn waits.
 
     Turns are in the order of their ids, so the one that waits gets a new id, behind these. Nobody
     knows the old one yet: it was not taken, and nothing was posted for it.
@@ -53,7 +53,7 @@ async def add(
 
 
 def _turns(past: Sequence[PastMessage]) -> Iterator[list[PastMessage]]:
-    """Some people's messages and the bot's own that follow them make a turn."""
+    """Group messages into turns: people's messages and the bot's messages that follow them."""
     turn: list[PastMessage] = []
     for message in past:
         if turn and turn[-1].author.is_self and not message.author.is_self:
@@ -73,7 +73,7 @@ async def _add_turn(
         state=TurnState.DELIVERED,
         reply_text="\n\n".join(message.text for message in own),
         posted=[message.id for message in own],
-        # As old as what it holds: retention counts from then.
+        # The age of the messages, for the retention.
         created_at=messages[0].at,
         finished_at=messages[-1].at,
     )
@@ -82,7 +82,7 @@ async def _add_turn(
     stored: list[tuple[int, ...]] = []
     for message in messages:
         if message.author.is_self:
-            stored.append(())  # a reply holds no pictures
+            stored.append(())  # replies have no pictures
             continue
         row = MessageRow(
             turn_id=turn.id,

@@ -1,4 +1,4 @@
-"""What can be wrong with the database, in one line for the operator."""
+"""Database errors, in one line for the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting for good: below a scope, of one person, and what is older than it may be."""
+"""Permanent deletion: a scope, a person, and what is past its retention."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NO_SYNC = {"synchronize_session": False}
 
 
 async def reset(session: AsyncSession, key: ThreadKey, at: datetime) -> int:
-    """Delete all of a conversation's turns, messages and pictures; how many turns.
+    """Delete a conversation's turns, messages and pictures; returns how many turns.
 
-    The conversation itself, which says nothing, stays: the bot is still in the thread.
+    The conversation row stays: the bot is still in the thread.
     """
     conversation = await rows.find_conversation(session, key)
     if conversation is None:
@@ -43,22 +43,22 @@ async def forget(
     *,
     at: datetime,
 ) -> int:
-    """Delete all turns below a scope, or only what one person wrote there; how many turns."""
+    """Delete all turns below a scope, or what one person wrote there; returns how many turns."""
     person = ""
     if user_id is None:
         turns_deleted = await _everybody(session, scope)
     else:
         turns_deleted = await _person(session, scope, user_id)
         person = person_hash(scope, user_id)
-    # After the conversations are locked, as in `reset`: two of these can't deadlock.
+    # After the conversations are locked, as in `reset`, so that the two can't deadlock.
     await reset_points.put(session, ResetPoint(scope, at, person))
     await audit.record(session, scope, change)
     return turns_deleted
 
 
 async def _everybody(session: AsyncSession, scope: ThreadKey) -> int:
-    """The conversations themselves, which say nothing, stay: the bot is still in those threads,
-    and what was said there is not read again."""
+    """Delete all turns below a scope. The conversation rows stay: the bot is still in the
+    threads, and does not read them again."""
     return sum(
         [
             await messages.delete_turns(session, TurnRow.conversation_id == conversation)
@@ -68,10 +68,10 @@ async def _everybody(session: AsyncSession, scope: ThreadKey) -> int:
 
 
 async def _person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
-    """Delete what one person wrote below a scope; how many turns changed or went.
+    """Delete what one person wrote below a scope; returns how many turns changed.
 
-    A turn that others wrote in as well stays with their messages and without its reply, which
-    answered this person, too.
+    A turn that others wrote in as well keeps their messages but not its reply, which also
+    answered this person.
     """
     await _lock_all(session, scope)
     concerned = (
@@ -104,7 +104,7 @@ async def _person(session: AsyncSession, scope: ThreadKey, user_id: str) -> int:
 
 
 async def _lock_all(session: AsyncSession, scope: ThreadKey) -> list[int]:
-    """The conversations below a scope, locked in one order for all."""
+    """The conversations below a scope, locked in the order of their ids."""
     ids = await session.scalars(rows.conversation_ids_below(scope).order_by(ConversationRow.id))
     conversations: list[int] = list(ids)
     for conversation in conversations:
@@ -113,7 +113,7 @@ async def _lock_all(session: AsyncSession, scope: ThreadKey) -> list[int]:
 
 
 async def conversations_before(session: AsyncSession, before: datetime) -> list[ThreadKey]:
-    """The conversations that have finished turns of before then."""
+    """Conversations with finished turns older than `before`."""
     places = await session.execute(
         select(
             WorkspaceRow.platform,
@@ -136,7 +136,7 @@ async def conversations_before(session: AsyncSession, before: datetime) -> list[
 
 
 async def turns_before(session: AsyncSession, key: ThreadKey, before: datetime) -> int:
-    """Delete a conversation's finished turns of before then; how many."""
+    """Delete a conversation's finished turns older than `before`; returns how many."""
     conversation = await rows.find_conversation(session, key)
     if conversation is None:
         return 0
@@ -150,7 +150,7 @@ async def turns_before(session: AsyncSession, key: ThreadKey, before: datetime) 
 
 
 async def claims(session: AsyncSession, before: datetime) -> int:
-    """Delete claims of before then; how many."""
+    """Delete claims older than `before`; returns how many."""
     deleted = await session.scalars(
         delete(ClaimRow).where(ClaimRow.at < before).returning(ClaimRow.message_id),
         execution_options=_NO_SYNC,

@@ -1,4 +1,4 @@
-"""Stored messages that change or go: edits and deletions."""
+"""Edits and deletions of stored messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Place(NamedTuple):
 
 
 async def edit(session: AsyncSession, key: ThreadKey, platform_id: str, text: str) -> Turn | None:
-    """Change a message's text; the turn it is in, or None if there is no such message."""
+    """Change a message's text; returns its turn, None if there is no such message."""
     place = await _find(session, key, platform_id)
     if place is None:
         return None
@@ -41,7 +41,7 @@ async def edit(session: AsyncSession, key: ThreadKey, platform_id: str, text: st
 
 
 async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Turn | None:
-    """Delete a message, its turn if it was the last one in it, and pictures nobody else uses.
+    """Delete a message, its turn if that is empty then, and pictures that nothing else uses.
 
     Returns the turn as it was before, or None if there is no such message.
     """
@@ -49,7 +49,7 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
     if place is None:
         return None
     await rows.lock_conversation(session, place.conversation)
-    if await _find(session, key, platform_id) is None:  # somebody else deleted it meanwhile
+    if await _find(session, key, platform_id) is None:  # deleted meanwhile
         return None
     turn = await turns.find(session, place.turn)
     digests = await digests_of(session, MessageRow.id == place.message)
@@ -67,8 +67,8 @@ async def remove(session: AsyncSession, key: ThreadKey, platform_id: str) -> Tur
 
 
 async def delete_turns(session: AsyncSession, which: ColumnElement[bool]) -> int:
-    """Delete some turns with their messages and pictures; how many. Their conversations are
-    locked by the caller."""
+    """Delete turns with their messages and pictures; returns how many. The caller has locked
+    their conversations."""
     count = await session.scalar(select(func.count()).select_from(TurnRow).where(which))
     digests = await digests_of(session, which)
     await session.execute(delete(TurnRow).where(which), execution_options=_NO_SYNC)

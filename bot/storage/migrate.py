@@ -1,5 +1,4 @@
-"""Alembic without its command line: the migrations of this checkout or installation, on a
-connection that is open already. Synchronous; for `AsyncConnection.run_sync`."""
+"""Runs Alembic's migrations on an open connection. Synchronous; for `AsyncConnection.run_sync`."""
 
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ from sqlalchemy import Connection, text
 import bot
 from bot.storage.errors import DatabaseError
 
-#: Any number of our own: PostgreSQL's advisory lock under which one process at a time migrates.
+#: PostgreSQL's advisory lock for migrations; any unused number.
 _LOCK = 0x9A71E7
 
 
 def migrations_folder() -> Path:
-    """Where the migrations are: beside the package `bot`, in a checkout, an image and a wheel.
+    """The migrations folder, beside the package `bot` in a checkout, an image and a wheel.
 
     Raises:
         DatabaseError: the installation is incomplete.
@@ -35,7 +34,7 @@ def migrations_folder() -> Path:
 
 
 def head() -> str:
-    """The newest revision that this Parley knows. Raises DatabaseError if it has none."""
+    """The newest revision of this installation. Raises DatabaseError if there is none."""
     revision = ScriptDirectory(str(migrations_folder())).get_current_head()
     if revision is None:
         raise DatabaseError(f"no migrations in {migrations_folder()}: reinstall Parley")
@@ -43,12 +42,12 @@ def head() -> str:
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that the database is at, None if it is empty."""
+    """The database's revision, None if it is empty."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, in the transaction that `connection` has open.
+    """Upgrade the schema to `revision`, in the open transaction of `connection`.
 
     Raises:
         DatabaseError: a newer Parley has been here.
@@ -65,7 +64,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 
 def downgrade(connection: Connection, revision: str) -> None:
-    """Take the schema back to `revision` ("base": nothing is left)."""
+    """Downgrade the schema to `revision` ("base": empty)."""
     _wait_for_others(connection)
     command.downgrade(_config(connection), revision)
 
@@ -85,6 +84,6 @@ def _knows(config: Config, revision: str) -> bool:
 
 
 def _wait_for_others(connection: Connection) -> None:
-    """One migrates at a time. On SQLite BEGIN IMMEDIATE has seen to that already."""
+    """Let one process migrate at a time. On SQLite BEGIN IMMEDIATE does that already."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -31,12 +31,12 @@ NAMING = {
 
 
 def utcnow() -> datetime:
-    """Now, aware."""
+    """The current time, with a time zone."""
     return datetime.now(UTC)
 
 
 class Base(DeclarativeBase):
-    """What every table of Parley derives from."""
+    """The base of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
@@ -47,8 +47,8 @@ class Base(DeclarativeBase):
 
 
 def table_args(*constraints: Any) -> tuple[Any, ...]:
-    """Table arguments. A row id is never given out twice: a button under a deleted turn must not
-    come to mean another turn. (PostgreSQL's sequences do that by themselves.)"""
+    """Table arguments under which row ids are never reused: the button of a deleted turn must not
+    act on another turn. (PostgreSQL's sequences never reuse ids.)"""
     return (*constraints, {"sqlite_autoincrement": True})
 
 
@@ -65,7 +65,7 @@ class WorkspaceRow(Base):
 
 
 class ChannelRow(Base):
-    """A channel or a direct message in which somebody has talked to the bot."""
+    """A channel or a direct message in which somebody talked to the bot."""
 
     __tablename__ = "channels"
     __table_args__ = table_args(UniqueConstraint("workspace_id", "external_id"))
@@ -79,7 +79,7 @@ class ChannelRow(Base):
 
 
 class ConversationRow(Base):
-    """What the bot remembers of one thread; `thread` is "" where it talks in the channel itself."""
+    """A conversation in a thread; `thread` is "" in the channel itself."""
 
     __tablename__ = "conversations"
     __table_args__ = table_args(UniqueConstraint("channel_id", "thread"))
@@ -144,7 +144,7 @@ class MessageRow(Base):
 
 
 class ImageRow(Base):
-    """A normalised picture, once per content, gone when no attachment refers to it any more."""
+    """A normalized picture, stored once per content while an attachment refers to it."""
 
     __tablename__ = "images"
     __table_args__ = (
@@ -186,7 +186,7 @@ class AttachmentRow(Base):
 
 
 class ClaimRow(Base):
-    """A message that was accepted once: whoever delivers it again is told so.
+    """A message that was accepted: a repeated delivery is recognized by it.
 
     It outlives the message, which may be deleted, and holds nothing of what was written.
     """
@@ -228,7 +228,7 @@ class PersonaRow(Base):
 
 
 class PersonaVersionRow(Base):
-    """A persona as somebody set it (`text` NULL: cleared). Rows are only ever added."""
+    """A persona as set by somebody (`text` NULL: cleared). Rows are only added."""
 
     __tablename__ = "persona_versions"
     __table_args__ = table_args(Index(None, "persona_id", "id"))
@@ -244,7 +244,7 @@ class PersonaVersionRow(Base):
 
 
 class UsageRow(Base):
-    """What one reply took. It outlives its turn, without saying what was written."""
+    """The usage of one reply. It outlives its turn and holds no text."""
 
     __tablename__ = "usage"
     __table_args__ = table_args(

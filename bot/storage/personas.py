@@ -1,4 +1,4 @@
-"""Personas: on each scope a list of versions that only grows."""
+"""Personas: each scope has a list of versions, which only grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attachments hold: texts, and pictures stored once for as long as one refers to them."""
+"""The contents of attachments: texts, and pictures that are stored once per content."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from itertools import islice
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.core.records import FileContent, FileText, NormalisedImage
+from bot.core.records import FileContent, FileText, NormalizedImage
 from bot.storage import rows
 from bot.storage.models import AttachmentRow, ImageRow
 
-#: How many digests go into one statement.
+#: Digests per statement.
 _BATCH = 500
 
 
 async def attach(
     session: AsyncSession, attachment_id: int, content: FileContent | None, problem: str | None
 ) -> None:
-    """Give an attachment its picture or text, or its problem. One that was deleted meanwhile
-    stays so."""
+    """Set an attachment's picture, text or problem, unless it was deleted meanwhile."""
     attachment = (
         await session.execute(
             select(AttachmentRow.digest).where(AttachmentRow.id == attachment_id).with_for_update()
@@ -29,7 +28,7 @@ async def attach(
     if attachment is None:
         return
     digest = None
-    if isinstance(content, NormalisedImage):
+    if isinstance(content, NormalizedImage):
         await _store(session, content)
         digest = content.digest
     await session.execute(
@@ -47,9 +46,9 @@ async def attach(
         await drop_unused(session, {attachment.digest})
 
 
-async def _store(session: AsyncSession, image: NormalisedImage) -> None:
-    """Write the bytes, or hold on to those that are there: an update that changes nothing locks
-    the row, so that nobody drops it as unused before we refer to it."""
+async def _store(session: AsyncSession, image: NormalizedImage) -> None:
+    """Insert the picture, or lock the existing row by an update that changes nothing, so that
+    nobody drops it as unused before it is referred to."""
     insert = rows.upsert(
         session,
         ImageRow,
@@ -74,7 +73,7 @@ async def load(session: AsyncSession, digest: str) -> bytes | None:
 
 
 async def drop_unused(session: AsyncSession, digests: Collection[str]) -> None:
-    """Really delete those of these pictures that nothing refers to any more.
+    """Permanently delete those of these pictures that nothing refers to anymore.
 
     The lock comes first: it waits for whoever is about to refer to one, and the DELETE, a
     statement of its own, then sees that reference.

@@ -70,7 +70,7 @@ class PlaygroundPostRow(Base):
 
 
 class PlaygroundUploadRow(Base):
-    """A normalised picture or a document; without a post while its message isn't sent."""
+    """A normalized picture or a document; without a post while its message isn't sent."""
 
     __tablename__ = "playground_uploads"
     __table_args__ = (Index(None, "post_id"), _NO_REUSE)

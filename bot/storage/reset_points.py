@@ -1,4 +1,4 @@
-"""Reset points: what was said at a scope before then was forgotten and is not read again."""
+"""Reset points: what was said at a scope before then was forgotten and isn't read again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.storage.models import ResetPointRow, WorkspaceRow
 
 
 async def put(session: AsyncSession, point: ResetPoint) -> None:
-    """Set a scope's point, which is never moved back."""
+    """Set a scope's reset point, unless it has a later one."""
     place = {
         "workspace_id": await rows.workspace_id(session, point.scope),
         "channel": point.scope.channel,
@@ -33,7 +33,7 @@ async def put(session: AsyncSession, point: ResetPoint) -> None:
 async def find(
     session: AsyncSession, key: ThreadKey, message_ids: Sequence[str]
 ) -> list[ResetPoint]:
-    """The points of a conversation's scopes, and of the threads opened from these messages."""
+    """The reset points of a conversation's scopes, and of threads opened from these messages."""
     scopes = [
         and_(ResetPointRow.channel == scope.channel, ResetPointRow.thread == scope.thread)
         for scope in key.scopes()

@@ -1,4 +1,4 @@
-"""Finding rows, making them where they are missing, and who waits for whom."""
+"""Finds, creates and locks rows; conversions that several modules share."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SAMPLING_FIELDS = frozenset(field.name for field in fields(SamplingOverrides))
 
 
 def upsert(session: AsyncSession, model: type[Base], **values: Any) -> Any:
-    """An INSERT of one row that can be given `on_conflict_do_nothing()` or `..._do_update()`:
-    the same clause, which SQLAlchemy keeps once per dialect."""
+    """An INSERT of one row with `on_conflict_do_nothing()` and `..._do_update()`, which SQLAlchemy
+    has once per dialect."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(model).values(**values)
     return sqlite.insert(model).values(**values)
 
 
 async def find_or_add(session: AsyncSession, model: Any, **values: Any) -> int:
-    """The id of the row with these unique values, made now if need be, whoever else makes it."""
+    """The id of the row with these unique values, created if missing, even concurrently."""
     query = select(model.id).filter_by(**values)
     row_id: int | None = await session.scalar(query)
     if row_id is None:
@@ -36,14 +36,14 @@ async def find_or_add(session: AsyncSession, model: Any, **values: Any) -> int:
 
 
 async def workspace_id(session: AsyncSession, key: ThreadKey) -> int:
-    """The id of the key's workspace, made now if need be."""
+    """The id of the key's workspace, created if missing."""
     return await find_or_add(
         session, WorkspaceRow, platform=key.platform, external_id=key.workspace
     )
 
 
 async def conversation_id(session: AsyncSession, key: ThreadKey) -> int:
-    """The id of the conversation at `key`, made now if need be."""
+    """The id of the conversation at `key`, created if missing."""
     channel = await find_or_add(
         session,
         ChannelRow,
@@ -75,7 +75,7 @@ async def has_conversation(session: AsyncSession, key: ThreadKey) -> bool:
 
 
 async def lock_conversation(session: AsyncSession, conversation: int) -> None:
-    """Wait until nobody else changes this conversation's turns; hold it until the commit.
+    """Lock a conversation's turns until the commit.
 
     Every writer that looks at a conversation's turns takes this first, so none can deadlock
     with another. On SQLite a writer is alone anyway, and this only reads.
@@ -88,12 +88,12 @@ async def lock_conversation(session: AsyncSession, conversation: int) -> None:
 
 
 def in_workspace(key: ThreadKey) -> tuple[ColumnElement[bool], ...]:
-    """The conditions that a joined WorkspaceRow is the key's."""
+    """Conditions: a joined WorkspaceRow is the key's."""
     return (WorkspaceRow.platform == key.platform, WorkspaceRow.external_id == key.workspace)
 
 
 def below(scope: ThreadKey) -> list[ColumnElement[bool]]:
-    """The conditions that a joined conversation is the scope's, or below it."""
+    """Conditions: a joined conversation is at the scope or below it."""
     conditions = [*in_workspace(scope)]
     if scope.channel:
         conditions.append(ChannelRow.external_id == scope.channel)
@@ -103,7 +103,7 @@ def below(scope: ThreadKey) -> list[ColumnElement[bool]]:
 
 
 def conversation_ids_below(scope: ThreadKey) -> Select[int]:
-    """The ids of the conversations that a scope means."""
+    """The ids of the conversations at a scope or below it."""
     return (
         select(ConversationRow.id)
         .join(ConversationRow.channel)
@@ -113,16 +113,16 @@ def conversation_ids_below(scope: ThreadKey) -> Select[int]:
 
 
 def turn_ids_below(scope: ThreadKey) -> Select[int]:
-    """The ids of the turns in them."""
+    """The ids of the turns of those conversations."""
     return select(TurnRow.id).where(TurnRow.conversation_id.in_(conversation_ids_below(scope)))
 
 
 def sampling_out(sampling: SamplingOverrides) -> dict[str, int | float]:
-    """Sampling settings as they are stored: those that are set."""
+    """Sampling settings as stored: only those that are set."""
     return {name: value for name, value in asdict(sampling).items() if value is not None}
 
 
 def sampling_in(stored: Mapping[str, int | float]) -> SamplingOverrides:
-    """The settings again; what this version does not know is left out."""
+    """Stored sampling settings, without those this version does not know."""
     values: dict[str, Any] = {name: stored[name] for name in stored if name in _SAMPLING_FIELDS}
     return SamplingOverrides(**values)

@@ -1,4 +1,4 @@
-"""All tables of Parley, whoever declares them: what the migrations must add up to."""
+"""All tables of Parley: the schema that the migrations must produce."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def in_workspace(
 async def put(
     session: AsyncSession, scope: ThreadKey, changed: ChannelSettings, change: Change
 ) -> None:
-    """Replace a scope's settings; with nothing set its row goes."""
+    """Replace a scope's settings; with nothing set its row is deleted."""
     await audit.record(session, scope, change)
     workspace = await rows.workspace_id(session, scope)
     if changed == ChannelSettings():
@@ -65,7 +65,7 @@ async def put(
 
 
 async def shortest_retention(session: AsyncSession) -> int | None:
-    """The smallest retention that is set anywhere, in days, 0 aside."""
+    """The smallest retention set anywhere, in days, ignoring 0."""
     days: int | None = await session.scalar(
         select(ChannelSettingsRow.retention_days)
         .where(ChannelSettingsRow.retention_days > 0)

@@ -1,4 +1,4 @@
-"""The tables of what admins set and people rate: settings, libraries, audit trail, feedback."""
+"""Tables of settings, libraries, the audit trail and feedback."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LibraryPersonaRow(Base):
 
 
 class AuditRow(Base):
-    """Who changed what, when, from what to what. Rows are only ever added."""
+    """Who changed what and when. Rows are only added."""
 
     __tablename__ = "audit_entries"
     __table_args__ = table_args(Index(None, "workspace_id", "id"))
@@ -67,7 +67,7 @@ class AuditRow(Base):
 
 
 class FeedbackRow(Base):
-    """What a person thinks of a reply; their last word counts."""
+    """A person's feedback on a reply; the latest one counts."""
 
     __tablename__ = "feedback"
     __table_args__ = (

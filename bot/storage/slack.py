@@ -1,4 +1,4 @@
-"""Slack's installations in our database: slack_sdk's stores, with the tokens encrypted."""
+"""Slack's installations: slack_sdk's stores, with encrypted tokens."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ class TokenCipher:
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys])
 
     def encrypt(self, token: str) -> str:
-        """A token as it is stored."""
         return self._fernet.encrypt(token.encode()).decode()
 
     def decrypt(self, stored: str) -> str | None:
@@ -86,8 +85,8 @@ class SlackStores:
 class EncryptedInstallationStore(AsyncSQLAlchemyInstallationStore):
     """slack_sdk's store. Tokens are encrypted on their way in, decrypted on their way out.
 
-    Only workspaces install Parley, never whole organisations: a workspace's id is enough to find
-    its installation, whatever organisation it is said to belong to.
+    Only workspaces install Parley, never whole organizations: a workspace's id is enough to find
+    its installation, whatever organization it is said to belong to.
     """
 
     table_names: ClassVar[tuple[str, str]] = ("slack_bots", "slack_installations")

@@ -55,7 +55,7 @@ def _writes(
 def _deletes(
     statement: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
 ) -> Callable[Concatenate[SqlStore, P], Coroutine[Any, Any, T]]:
-    """The same; if `statement` says that it deleted something, nothing of it is left on disk."""
+    """The same; if `statement` returns that it deleted something, the log is scrubbed of it."""
 
     async def method(self: SqlStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._database.write() as session:
@@ -70,7 +70,7 @@ def _deletes(
 class SqlStore:
     """`bot.core.ports.Store` on SQLite or PostgreSQL; the ports say what each method does.
 
-    The database is its maker's to close.
+    It does not close the database.
     """
 
     def __init__(self, database: Database) -> None:

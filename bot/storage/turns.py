@@ -1,4 +1,4 @@
-"""Turns: accepting a message as work, handing the work out, writing down how it ended."""
+"""Turns: accepts messages as work, hands the work out, stores the outcome."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from bot.storage.models import (
     utcnow,
 )
 
-#: Where a turn is when nobody works on it any more.
+#: States of a turn that is done.
 FINISHED = (TurnState.DELIVERED, TurnState.FAILED, TurnState.CANCELLED)
-#: Where a turn is while its author still waits.
+#: States of a turn whose author still waits.
 OWED = (TurnState.ACCEPTED, TurnState.ANSWERING)
-#: What was said before the bot joined: nothing was generated for it, and yet it is done.
+#: Turns from before the bot joined: delivered, though nothing was generated.
 _FROM_BEFORE = and_(TurnRow.state == TurnState.DELIVERED, TurnRow.finish_reason.is_(None))
 
 
 async def accept(session: AsyncSession, key: ThreadKey, event: MessageReceived) -> Accepted | None:
-    """Claim a message and write it down as work; None if it was claimed before."""
+    """Claim a message and store it as work; None if it was claimed before."""
     if not await claim(session, key, event.id):
         return None
     conversation = await rows.conversation_id(session, key)
@@ -74,7 +74,7 @@ async def accept(session: AsyncSession, key: ThreadKey, event: MessageReceived) 
 async def add_files(
     session: AsyncSession, message: int, attachments: Sequence[Attachment]
 ) -> tuple[int, ...]:
-    """Write down that a message has files, which are not read yet; their ids."""
+    """Add a message's files, which are not read yet; returns their ids."""
     files = [
         AttachmentRow(
             message_id=message,
@@ -90,8 +90,8 @@ async def add_files(
 
 
 async def claim(session: AsyncSession, key: ThreadKey, message_id: str) -> bool:
-    """Whether this message is ours to accept. Whoever claims it at the same time waits for our
-    commit, and is then told no."""
+    """Claim a message; False if it was claimed before. Of two concurrent claims the second waits
+    for the first one's commit and is refused."""
     statement = (
         rows.upsert(
             session,
@@ -108,7 +108,7 @@ async def claim(session: AsyncSession, key: ThreadKey, message_id: str) -> bool:
 
 
 async def next_turn(session: AsyncSession, key: ThreadKey) -> Turn | None:
-    """The conversation's oldest accepted turn, answering from now on."""
+    """Take the conversation's oldest accepted turn; its state is `answering` then."""
     conversation = await rows.find_conversation(session, key)
     if conversation is None:
         return None
@@ -126,7 +126,7 @@ async def next_turn(session: AsyncSession, key: ThreadKey) -> Turn | None:
 
 
 async def reopen(session: AsyncSession, turn_id: int) -> Turn | None:
-    """Make a turn answering again, with an empty reply that still stands where it was posted."""
+    """Make a turn `answering` again and empty its reply, which stays where it is posted."""
     await change(
         session,
         turn_id,
@@ -171,12 +171,12 @@ async def save_reply(
 
 
 async def set_posted(session: AsyncSession, turn_id: int, posted: Sequence[str]) -> None:
-    """Note where a reply stands on its platform."""
+    """Store where a reply is posted on its platform."""
     await change(session, turn_id, posted=list(posted))
 
 
 async def change(session: AsyncSession, turn_id: int, **values: Any) -> bool:
-    """Set columns of a turn; whether it is (still) there."""
+    """Set columns of a turn; returns whether it exists."""
     result = await session.execute(
         update(TurnRow).where(TurnRow.id == turn_id).values(**values).returning(TurnRow.id),
         execution_options={"synchronize_session": False},
@@ -185,7 +185,7 @@ async def change(session: AsyncSession, turn_id: int, **values: Any) -> bool:
 
 
 async def release(session: AsyncSession, turn_id: int) -> None:
-    """Hand an answering turn back as accepted."""
+    """Return an `answering` turn to `accepted`."""
     await session.execute(
         update(TurnRow)
         .where(TurnRow.id == turn_id, TurnRow.state == TurnState.ANSWERING)
@@ -203,7 +203,7 @@ async def find(session: AsyncSession, turn_id: int) -> Turn | None:
 async def transcript(
     session: AsyncSession, key: ThreadKey, before_turn: int | None = None
 ) -> list[Turn]:
-    """The conversation's finished turns that have a reply text or are of before the bot joined,
+    """The conversation's finished turns that have a reply text or are from before the bot joined,
     oldest first."""
     conversation = await rows.find_conversation(session, key)
     if conversation is None:
@@ -226,7 +226,7 @@ async def unfinished(session: AsyncSession) -> list[Turn]:
 async def conversation_of(
     session: AsyncSession, channel: ThreadKey, posted: str
 ) -> ThreadKey | None:
-    """The conversation in a channel, or below it, whose reply stands in the message `posted`."""
+    """The conversation in a channel, or below it, whose reply is posted in the message `posted`."""
     thread = await session.scalar(
         select(ConversationRow.thread)
         .join(TurnRow, TurnRow.conversation_id == ConversationRow.id)

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary, Text
 from sqlalchemy.types import TypeDecorator
 
-#: A surrogate key. SQLite counts up only an INTEGER PRIMARY KEY; there it holds 64 bits as well.
+#: A surrogate key. SQLite autoincrements only an INTEGER PRIMARY KEY, which holds 64 bits there.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 _UNSTORABLE = "\ufffd"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time: aware in, aware UTC out. A naive datetime is refused, not guessed at."""
+    """A point in time: aware in, aware UTC out. A naive datetime is refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -53,7 +53,7 @@ class SafeText(TypeDecorator[str]):
 
 
 def storable(text: str) -> str:
-    """`text` as the database will give it back."""
+    """`text` as the database will return it."""
     text = text.replace("\0", _UNSTORABLE)
     try:
         text.encode()

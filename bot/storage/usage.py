@@ -1,4 +1,4 @@
-"""What replies took, and what people thought of them."""
+"""Usage of replies, and feedback on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOKENS = UsageRow.prompt_tokens + UsageRow.generated_tokens
 
 
 async def add(session: AsyncSession, usage: TurnUsage, *, turn_exists: bool) -> None:
-    """Write down what a reply took; also for a turn that is gone, since it was spent."""
+    """Store a reply's usage, even if its turn was deleted."""
     session.add(
         UsageRow(
             turn_id=usage.turn_id if turn_exists else None,
@@ -44,7 +44,7 @@ async def add(session: AsyncSession, usage: TurnUsage, *, turn_exists: bool) -> 
 
 
 async def rate(session: AsyncSession, turn_id: int, user_id: str, rating: Rating) -> bool:
-    """Store somebody's feedback instead of their last; False if the turn is gone."""
+    """Store a person's feedback, replacing their last; False if the turn was deleted."""
     there = await session.scalar(
         select(TurnRow.id).where(TurnRow.id == turn_id).with_for_update(key_share=True)
     )
@@ -63,7 +63,7 @@ async def rate(session: AsyncSession, turn_id: int, user_id: str, rating: Rating
 async def summary(
     session: AsyncSession, workspace: ThreadKey, days: int, user_id: str | None = None
 ) -> UsageSummary:
-    """What the replies of the last days took, everybody's or one person's."""
+    """The usage of the last days, everybody's or one person's."""
     conditions = [
         UsageRow.platform == workspace.platform,
         UsageRow.workspace == workspace.workspace,
@@ -120,7 +120,7 @@ async def _ratings(
 
 
 async def _names(session: AsyncSession, workspace: ThreadKey, users: list[str]) -> dict[str, str]:
-    """The latest names of the greatest users, as far as a message of theirs is stored."""
+    """The latest names of the heaviest users who have a stored message."""
     some = users[:100]
     if not some:
         return {}
@@ -140,7 +140,7 @@ async def _names(session: AsyncSession, workspace: ThreadKey, users: list[str]) 
 
 
 async def disown(session: AsyncSession, scope: ThreadKey, user_id: str) -> None:
-    """Make somebody's use nobody's, and drop what they thought of replies.
+    """Detach a person from their usage, and delete their feedback.
 
     Use is counted by workspace: below a narrower scope only the feedback goes.
     """

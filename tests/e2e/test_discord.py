@@ -155,7 +155,7 @@ async def test_a_persona_is_set_in_a_form_and_kept_to(home: Home) -> None:
     await until(lambda: form.modal, WAIT_S)
     done = await discord.submit(form, text="You are a pirate.")
     await until(lambda: done.texts, WAIT_S)
-    assert "is set" in done.texts[0]
+    assert "Saved." in done.texts[0]
     (post,) = (await home.ended(await home.ask("How are you?"))).of_bot()
     cleared = await discord.slash(owner, home.general, "persona clear")
     await until(lambda: cleared.texts, WAIT_S)

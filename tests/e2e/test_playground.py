@@ -91,7 +91,7 @@ async def test_a_persona_is_the_admins_to_set_and_changes_the_next_reply(
     await expect(box).to_have_value("/persona set ")
     await box.press_sequentially("You are a pirate.")
     await box.press("Enter")
-    said = ben.messages.filter(has_text="The persona of this channel is set")
+    said = ben.messages.filter(has_text="My persona for this channel")
     await expect(said).to_have_count(1)
     await ana.reply("and now?")
     assert "You are a pirate" in await ana.answered(1)

@@ -12,7 +12,7 @@ from typing import Any
 from bot.core.events import Attachment, Author, MessageReceived, ThreadKey
 from bot.core.ports import BadImage, FinishedReply
 from bot.core.queries import StoreQueries
-from bot.core.records import FileContent, FileText, NormalisedImage, Turn
+from bot.core.records import FileContent, FileText, NormalizedImage, Turn
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from tests.support.memory_store import MemoryStore
@@ -100,10 +100,10 @@ class RecordingTarget:
 class FakeReader:
     """Every file is a picture, unless its bytes say `bad: <reason>` or `text: <text>`."""
 
-    async def read(self, data: bytes) -> NormalisedImage:
+    async def read(self, data: bytes) -> NormalizedImage:
         if data.startswith(b"bad: "):
             raise BadImage(data[5:].decode())
-        return NormalisedImage(data, hashlib.sha256(data).hexdigest()[:8], 1, 1)
+        return NormalizedImage(data, hashlib.sha256(data).hexdigest()[:8], 1, 1)
 
     async def read_file(self, data: bytes) -> FileContent:
         if data.startswith(b"text: "):

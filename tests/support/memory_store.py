@@ -17,7 +17,7 @@ from bot.core.records import (
     FileContent,
     FileText,
     LibraryPersona,
-    NormalisedImage,
+    NormalizedImage,
     PersonaVersion,
     Rating,
     ResetPoint,
@@ -124,10 +124,10 @@ class MemoryStore:
         self, attachment_id: int, content: FileContent | None, problem: str | None
     ) -> None:
         self._check("set_attachment")
-        if isinstance(content, NormalisedImage):
+        if isinstance(content, NormalizedImage):
             self._images[content.digest] = content.data
         values: dict[str, Any] = {
-            "digest": content.digest if isinstance(content, NormalisedImage) else None,
+            "digest": content.digest if isinstance(content, NormalizedImage) else None,
             "text": content.text if isinstance(content, FileText) else None,
             "note": content.note if content is not None else "",
             "problem": problem,

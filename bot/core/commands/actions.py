@@ -20,6 +20,7 @@ from bot.core.commands import texts
 from bot.core.commands.parsing import COMMANDS, help_text
 from bot.core.commands.persona_actions import ACTIONS as PERSONA_ACTIONS
 from bot.core.commands.persona_actions import PersonaActions
+from bot.core.commands.scopes import BadScope, scope_of
 from bot.core.conversations import Conversations
 from bot.core.events import CommandInvoked
 from bot.core.limits import MAX_DAYS, USAGE_DAYS
@@ -28,6 +29,7 @@ from bot.core.ports import CommandReply, PersonaStore, SettingsStore
 from bot.core.preview import Preview
 from bot.core.records import Change, ChannelSettings
 from bot.core.service_settings import ServiceSettings
+from bot.core.texts import STOPPED
 
 Action: TypeAlias = Callable[[CommandInvoked], Awaitable[CommandReply]]
 
@@ -65,7 +67,7 @@ class CommandActions:
         """Run a command; what a person did wrong comes back as a reply that is not `ok`."""
         command = COMMANDS.get(event.name)
         if command is None:
-            return CommandReply(help_text(event.name), ok=False)
+            return CommandReply(help_text(event.name, event.prefix), ok=False)
         try:
             if command.admin_only and not event.is_dm:  # a DM's person may do some there
                 require_admin(event.author)
@@ -73,23 +75,22 @@ class CommandActions:
                 async with self._changing:
                     return await self._actions[event.name](event)
             return await self._actions[event.name](event)
-        except (NotAllowed, PersonaError, scoped_settings.SettingError, texts.BadScope) as refusal:
+        except (NotAllowed, PersonaError, scoped_settings.SettingError, BadScope) as refusal:
             return CommandReply(str(refusal), ok=False)
 
     async def _reset(self, event: CommandInvoked) -> CommandReply:
         turns = await self._conversations.reset(event.key, event.author, event.at)
         if not turns:
-            return CommandReply("There is nothing to forget here.")
-        deleted = "1 turn of this conversation is" if turns == 1 else f"{turns} turns are"
-        return CommandReply(f"Forgotten: {deleted} deleted.", private=False)
+            return CommandReply(texts.NOTHING_TO_FORGET)
+        return CommandReply(texts.forgotten_conversation(turns), private=False)
 
     async def _stop(self, event: CommandInvoked) -> CommandReply:
         turn = self._conversations.answering(event.key)
         if turn is None:
-            return CommandReply("I am not writing anything here.", ok=False)
+            return CommandReply(texts.NOT_WRITING, ok=False)
         require_control(event.author, turn)
-        stopped = self._conversations.stop(event.key, turn.id)
-        return CommandReply("Stopped." if stopped else "That reply has just ended.")
+        is_stopped = self._conversations.stop(event.key, turn.id)
+        return CommandReply(STOPPED if is_stopped else texts.JUST_ENDED)
 
     async def _forget(self, event: CommandInvoked) -> CommandReply:
         what = event.args.get("what", "").strip().lower()
@@ -99,18 +100,14 @@ class CommandActions:
             if event.key.thread and not event.is_dm:
                 return await self._reset(event)
             return await self._forget_channel(event)
-        return CommandReply("Say what to forget: /forget me, or /forget here.", ok=False)
+        return CommandReply(texts.forget_usage(event.prefix), ok=False)
 
     async def _forget_person(self, event: CommandInvoked) -> CommandReply:
         workspace = event.key.workspace_key
         turns = await self._conversations.forget(workspace, event.author.id, at=event.at)
         if not turns:
-            return CommandReply("There is nothing of yours that I remember here.")
-        count = "1 turn is" if turns == 1 else f"{turns} turns are"
-        return CommandReply(
-            f"Forgotten: what you wrote to me here and my replies to it ({count} changed or "
-            "deleted). What stands in the channels is yours to delete."
-        )
+            return CommandReply(texts.NOTHING_OF_YOURS)
+        return CommandReply(texts.forgotten_person(turns))
 
     async def _forget_channel(self, event: CommandInvoked) -> CommandReply:
         scope = event.key.channel_key
@@ -118,46 +115,39 @@ class CommandActions:
         change = Change(event.author, "forget here", "", "deleted")
         turns = await self._conversations.forget(scope, change=change, at=event.at)
         if not turns:
-            return CommandReply("There is nothing to forget here.")
-        count = "1 turn is" if turns == 1 else f"{turns} turns are"
-        return CommandReply(
-            f"Forgotten: {count} deleted, here and in the threads of this channel.", private=False
-        )
+            return CommandReply(texts.NOTHING_TO_FORGET)
+        return CommandReply(texts.forgotten_channel(turns), private=False)
 
     async def _show_settings(self, event: CommandInvoked) -> CommandReply:
         resolved = await scoped_settings.resolve(self._store, event.key, self._settings)
-        return CommandReply(texts.settings_here(resolved))
+        return CommandReply(texts.settings_here(resolved, event.prefix))
 
     async def _set_settings(self, event: CommandInvoked) -> CommandReply:
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         require_settings(event.author, scope, is_dm=event.is_dm)
         old = (await self._store.channel_settings([scope])).get(scope, ChannelSettings())
         new = scoped_settings.parse(event.args, old)
-        change = Change(
-            event.author,
-            event.name,
-            scoped_settings.described(old),
-            scoped_settings.described(new),
-        )
+        described = scoped_settings.described(new)
+        change = Change(event.author, event.name, scoped_settings.described(old), described)
         await self._store.set_channel_settings(scope, new, change)
-        return CommandReply(f"Set for {where}: {scoped_settings.described(new)}.", private=False)
+        return CommandReply(texts.settings_saved(scope, described), private=False)
 
     async def _usage(self, event: CommandInvoked) -> CommandReply:
-        raw = event.args.get("days", "").strip() or str(USAGE_DAYS)
-        if not (raw.isascii() and raw.isdigit() and len(raw) < 6 and 1 <= int(raw) <= MAX_DAYS):
-            return CommandReply(f"Days is a whole number from 1 to {MAX_DAYS:,}.", ok=False)
+        days = event.args.get("days", "").strip() or str(USAGE_DAYS)
+        if not (days.isascii() and days.isdigit() and len(days) < 6 and 1 <= int(days) <= MAX_DAYS):
+            return CommandReply(texts.bad_days(MAX_DAYS), ok=False)
         everybody = event.author.is_admin
         user = None if everybody else event.author.id
-        summary = await self._store.usage(event.key.workspace_key, int(raw), user)
+        summary = await self._store.usage(event.key.workspace_key, int(days), user)
         return CommandReply(texts.usage(summary, everybody=everybody))
 
     async def _audit(self, event: CommandInvoked) -> CommandReply:
         require_admin(event.author)
-        workspace = event.key.workspace_key
-        return CommandReply(texts.audit(await self._store.audit(workspace, _AUDIT_ENTRIES)))
+        entries = await self._store.audit(event.key.workspace_key, _AUDIT_ENTRIES)
+        return CommandReply(texts.audit(entries))
 
     async def _help(self, event: CommandInvoked) -> CommandReply:
-        return CommandReply(help_text(event.args.get("command", "")))
+        return CommandReply(help_text(event.args.get("command", ""), event.prefix))
 
 
 #: By the name of the command.

@@ -1,4 +1,4 @@
-"""Commands as people type them: parsing, completion, help; the registry is re-exported."""
+"""Typed commands: parsing, completion and help. Re-exports the registry."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from bot.core.commands import texts
 from bot.core.commands.registry import (
     COMMANDS,
-    INHERIT,
     ROOTS,
     SCOPES,
     Command,
@@ -21,7 +21,6 @@ from bot.core.personas import LIBRARY
 
 __all__ = [
     "COMMANDS",
-    "INHERIT",
     "PREFIXES",
     "SCOPES",
     "Command",
@@ -37,8 +36,8 @@ __all__ = [
     "parse",
 ]
 
-PREFIXES = ("/", "!")  # "!" because Slack knows no slash commands in threads
-# Phones and chat clients make one long dash of two short ones, and curly quotes of straight ones.
+PREFIXES = ("/", "!")  # "!": Slack has no slash commands in threads
+# Phones and chat clients turn "--" into a dash and straight quotes into curly ones.
 _COMMAND_LIKE = re.compile(r"/[a-z]+(?:\s|\Z)", re.IGNORECASE)
 _OPTION = re.compile(r"\s*(?:--|—)([^\s=]*)(=?)")
 _SETTING = re.compile(r"\s*([A-Za-z_-]+)=")
@@ -47,29 +46,30 @@ _VALUE = re.compile(r"""\s*(?:["“”]([^"“”]*)["“”]|(\S+))""")
 
 @dataclass(frozen=True, slots=True)
 class ParsedCommand:
-    """What `CommandInvoked` needs: the command's name and its arguments."""
+    """What `CommandInvoked` needs: the command's name, its arguments, how commands begin here."""
 
     name: str
     args: Mapping[str, str]
+    prefix: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
 class CommandError:
-    """The text is no command that can be run; `text` says why and what to type instead."""
+    """The command can't be run; `text` says why and what to type instead."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One way to go on: the whole line as it would be then, and what it means."""
+    """One way to continue: the whole resulting line, and what it means."""
 
     text: str
     help: str
 
 
 def is_command(text: str) -> bool:
-    """Whether a message is meant as one of the commands, rightly typed or not."""
+    """Whether a message begins with one of the commands, complete or not."""
     match = re.match(r"\s*[/!](\S+)", text)
     return match is not None and match[1].lower() in ROOTS
 
@@ -79,22 +79,26 @@ def looks_like_command(text: str) -> bool:
     return _COMMAND_LIKE.match(text) is not None
 
 
-def parse(text: str) -> ParsedCommand | CommandError:
-    """Read a typed command: `/persona set --thread You are a pirate.`"""
+def parse(text: str, prefix: str = "") -> ParsedCommand | CommandError:
+    """Read a typed command: `/persona set --thread You are a pirate.`
+
+    `prefix`: how commands begin where it was typed, if not as in `text`; texts name them so.
+    """
     text = text.strip()
     if not text.startswith(PREFIXES):
-        return CommandError("A command starts with a slash, for example /help.")
+        return CommandError(texts.no_command(prefix or PREFIXES[0]))
+    prefix = prefix or text[0]
     command, rest = _split_name(text[1:])
     if command is None:
-        return _unknown(text[1:])
-    options, rest = _split_options(command, rest)
+        return _unknown(text[1:], prefix)
+    options, rest = _split_options(command, rest, prefix)
     if isinstance(options, CommandError):
         return options
-    return _with_words(command, options, rest)
+    return _with_positionals(command, options, rest, prefix)
 
 
 def complete(prefix: str) -> list[Completion]:
-    """How a line that begins like this can go on; [] where anything can follow."""
+    """How a line can continue; [] where anything may follow."""
     if not prefix.startswith("/"):
         return []
     typed = " ".join(prefix.split()).lower() + (" " if prefix[-1].isspace() else "")
@@ -109,19 +113,20 @@ def complete(prefix: str) -> list[Completion]:
     return list(_complete_parameters(command, prefix, rest)) if command else []
 
 
-def help_text(name: str = "") -> str:
-    """Help on one command, or on all of them."""
+def help_text(name: str = "", prefix: str = "/") -> str:
+    """Help on one command, or on all of them, where commands begin with `prefix`."""
     topic = " ".join(name.lstrip("/!").split()).lower()
     if not topic:
-        lines = [f"`{command.usage}` {command.help}." for command in COMMANDS.values()]
-        lines.append("`/help persona set` and the like tell more.")
-        return "\n".join(lines)
+        lines = [f"`{command.usage(prefix)}` {command.help}." for command in COMMANDS.values()]
+        return "\n".join([*lines, texts.more_help(prefix)])
     commands = [
         command
         for command in COMMANDS.values()
         if command.name == topic or command.name.startswith(f"{topic} ")
     ]
-    return "\n\n".join(map(describe, commands)) if commands else _unknown(topic).text
+    if not commands:
+        return _unknown(topic, prefix).text
+    return "\n\n".join(describe(command, prefix) for command in commands)
 
 
 def _split_name(line: str) -> tuple[Command | None, str]:
@@ -136,21 +141,23 @@ def _split_name(line: str) -> tuple[Command | None, str]:
     return COMMANDS.get(first), line[match.end(1) :]
 
 
-def _unknown(line: str) -> CommandError:
+def _unknown(line: str, prefix: str) -> CommandError:
     words = line.lower().split()[:2]
     root = words[0].lstrip("/!") if words else ""
     if root in ROOTS:
         subcommands = [name.split()[1] for name in COMMANDS if name.startswith(f"{root} ")]
-        return CommandError(f"/{root} is followed by one of: {', '.join(subcommands)}.")
+        return CommandError(texts.unknown_subcommand(prefix, root, subcommands))
     typed = " ".join(words)[:40]
     close = difflib.get_close_matches(typed, COMMANDS, 1, 0.6) or difflib.get_close_matches(
         root[:40], COMMANDS, 1, 0.6
     )
-    hint = f" Did you mean /{close[0]}?" if close else " /help lists them."
-    return CommandError(f"I know no command /{root[:40]}.{hint}")
+    suggestion = close[0] if close else None
+    return CommandError(texts.unknown_command(prefix, root[:40], suggestion))
 
 
-def _split_options(command: Command, rest: str) -> tuple[dict[str, str] | CommandError, str]:
+def _split_options(
+    command: Command, rest: str, prefix: str = "/"
+) -> tuple[dict[str, str] | CommandError, str]:
     """Take the options off the front of `rest`; `--` alone ends them."""
     options: dict[str, str] = {}
     while True:
@@ -164,21 +171,21 @@ def _split_options(command: Command, rest: str) -> tuple[dict[str, str] | Comman
         flag = f"--{match[1].lower().replace('_', '-')}"
         parameter = next((p for p in command.parameters if flag in p.flags), None)
         if parameter is None:
-            return _unknown_option(command, flag), rest
+            return _unknown_option(command, flag, prefix), rest
         if parameter.kind is Kind.SCOPE:
             options[parameter.name] = match[1].lower()
             continue
         value = _VALUE.match(rest)
         if value is None:
-            kind = "number" if parameter.kind is Kind.NUMBER else "value"
-            return CommandError(f"{flag} needs a {kind}."), rest
+            is_number = parameter.kind is Kind.NUMBER
+            return CommandError(texts.no_value(flag, number=is_number)), rest
         options[parameter.name] = value[1] if value[1] is not None else value[2]
         rest = rest[value.end() :]
     return options, rest.strip()
 
 
 def _setting(command: Command, rest: str) -> re.Match[str] | None:
-    """`mode=` where the command has such a setting; a text may well hold a "="."""
+    """`mode=` if the command has such a setting; other texts may contain "=", too."""
     match = _SETTING.match(rest)
     if match is None:
         return None
@@ -187,40 +194,44 @@ def _setting(command: Command, rest: str) -> re.Match[str] | None:
     return match if is_setting else None
 
 
-def _unknown_option(command: Command, flag: str) -> CommandError:
+def _unknown_option(command: Command, flag: str, prefix: str) -> CommandError:
     flags = [each for parameter in command.parameters for each in parameter.flags]
     if not flags:
-        return CommandError(f"/{command.name} takes no options.")
+        return CommandError(texts.no_options(prefix, command.name))
     close = difflib.get_close_matches(flag, flags, 1, 0.5)
-    hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(flags)}."
-    return CommandError(f"/{command.name} has no option {flag[:40]}. {hint}")
+    suggestion = close[0] if close else None
+    return CommandError(texts.unknown_option(prefix, command.name, flag[:40], suggestion, flags))
 
 
-def _with_words(command: Command, args: dict[str, str], rest: str) -> ParsedCommand | CommandError:
-    """Read what is no option: the first word, where the command has one, and the rest."""
+def _with_positionals(
+    command: Command, args: dict[str, str], rest: str, prefix: str
+) -> ParsedCommand | CommandError:
+    """Read the positional parameters: the first word, if the command has one, and the rest."""
     if command.word is not None:
         word = _VALUE.match(rest)
         if word is None:
-            return _missing(command, command.word)
+            return _missing(command, command.word, prefix)
         args[command.word.name] = word[1] if word[1] is not None else word[2]
-        # Options may stand after the name as well: /persona-library add pirate --top-k 1 ...
-        options, rest = _split_options(command, rest[word.end() :])
+        # Options may also follow the name: /persona-library add pirate --top-k 1 ...
+        options, rest = _split_options(command, rest[word.end() :], prefix)
         if isinstance(options, CommandError):
             return options
         args |= options
     parameter = command.rest
     if parameter is None:
         if rest:
-            return CommandError(f"/{command.name} takes nothing after it. Type: {command.usage}")
+            usage = command.usage(prefix)
+            return CommandError(texts.no_arguments(prefix, command.name, usage))
     elif rest:
         args[parameter.name] = rest
     elif parameter.required:
-        return _missing(command, parameter)
-    return ParsedCommand(command.name, args)
+        return _missing(command, parameter, prefix)
+    return ParsedCommand(command.name, args, prefix)
 
 
-def _missing(command: Command, parameter: Parameter) -> CommandError:
-    return CommandError(f"/{command.name} needs a {parameter.name}. Type: {command.usage}")
+def _missing(command: Command, parameter: Parameter, prefix: str) -> CommandError:
+    usage = command.usage(prefix)
+    return CommandError(texts.missing_argument(prefix, command.name, parameter.name, usage))
 
 
 def _complete_parameters(command: Command, prefix: str, rest: str) -> Iterator[Completion]:

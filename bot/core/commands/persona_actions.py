@@ -9,10 +9,11 @@ from types import MappingProxyType
 from bot.core import persona_library, personas
 from bot.core.access import require_persona
 from bot.core.commands import texts
+from bot.core.commands.scopes import scope_of
 from bot.core.events import CommandInvoked
 from bot.core.ports import CommandReply, PersonaStore
 from bot.core.preview import Preview
-from bot.core.records import LibraryPersona, PersonaVersion, SamplingOverrides
+from bot.core.records import LibraryPersona, SamplingOverrides
 
 _SHOWN_VERSIONS = 10
 
@@ -29,8 +30,7 @@ class PersonaActions:
         self._default = default_persona
 
     async def set(self, event: CommandInvoked) -> CommandReply:
-        """Set a scope's persona."""
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         version = await personas.set_persona(
             self._store,
             scope,
@@ -40,18 +40,14 @@ class PersonaActions:
             is_dm=event.is_dm,
             action=event.name,
         )
-        extra = f" ({personas.describe_sampling(version.sampling)})" if _drawn(version) else ""
-        return CommandReply(
-            f"The persona of {where} is set{extra}, from the next message on.", private=False
-        )
+        sampling = personas.describe_sampling(version.sampling)
+        return CommandReply(texts.persona_saved(scope, sampling), private=False)
 
     async def set_default(self, event: CommandInvoked) -> CommandReply:
-        """Set the workspace's persona."""
         return await self.set(replace(event, args={**event.args, "scope": "workspace"}))
 
     async def use(self, event: CommandInvoked) -> CommandReply:
-        """Set a scope's persona to one of the library."""
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         chosen = await persona_library.find(self._store, event.key, event.args.get("name", ""))
         await personas.set_persona(
             self._store,
@@ -63,48 +59,31 @@ class PersonaActions:
             is_dm=event.is_dm,
             action=event.name,
         )
-        return CommandReply(
-            f"In {where} I am now: {chosen.name}, from the next message on.", private=False
-        )
+        return CommandReply(texts.persona_taken(scope, chosen.name), private=False)
 
     async def clear(self, event: CommandInvoked) -> CommandReply:
-        """Let a scope inherit again."""
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         await personas.clear_persona(self._store, scope, event.author, is_dm=event.is_dm)
-        return CommandReply(
-            f"The persona of {where} is cleared. {await self._now(event)}", private=False
-        )
+        resolved = await personas.resolve(self._store, event.key, self._default)
+        return CommandReply(texts.persona_cleared(scope, resolved.source), private=False)
 
     async def undo(self, event: CommandInvoked) -> CommandReply:
-        """Bring back the version before."""
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         version = await personas.undo_persona(self._store, scope, event.author, is_dm=event.is_dm)
-        what = "is back as it was before" if version.text is not None else "is cleared again"
-        return CommandReply(
-            f"The persona of {where} {what}. {await self._now(event)}", private=False
-        )
-
-    async def _now(self, event: CommandInvoked) -> str:
-        now = await personas.resolve(self._store, event.key, self._default)
-        return f"Here I am now: {texts.origin(now.source)}."
+        resolved = await personas.resolve(self._store, event.key, self._default)
+        text = texts.persona_restored(scope, version, resolved.source)
+        return CommandReply(text, private=False)
 
     async def show(self, event: CommandInvoked) -> CommandReply:
-        """Say which persona counts here and why."""
         resolved = await personas.resolve(self._store, event.key, self._default)
         return CommandReply(texts.persona_here(resolved, event.key))
 
     async def history(self, event: CommandInvoked) -> CommandReply:
-        """List a scope's versions."""
-        scope, where = texts.scope_of(event)
+        scope = scope_of(event)
         versions = await self._store.persona_history(scope)
-        if not versions:
-            return CommandReply(f"No persona was ever set for {where}.")
-        more = len(versions) - _SHOWN_VERSIONS
-        tail = f"\n- and {more} before that" if more > 0 else ""
-        return CommandReply(texts.persona_versions(versions[:_SHOWN_VERSIONS]) + tail)
+        return CommandReply(texts.persona_history(scope, versions, _SHOWN_VERSIONS))
 
     async def preview(self, event: CommandInvoked) -> CommandReply:
-        """Try a persona that isn't saved."""
         require_persona(event.author, event.key.channel_key, is_dm=event.is_dm)
         return await self._preview.answer(
             personas.checked_text(event.args.get("text", "")),
@@ -115,20 +94,17 @@ class PersonaActions:
         )
 
     async def list(self, event: CommandInvoked) -> CommandReply:
-        """List what there is to take."""
-        return CommandReply(
-            texts.persona_list(await persona_library.personas_of(self._store, event.key))
-        )
+        library = await persona_library.personas_of(self._store, event.key)
+        return CommandReply(texts.persona_list(library, event.prefix))
 
     async def add(self, event: CommandInvoked) -> CommandReply:
-        """Add to the library."""
         persona = LibraryPersona(
             event.args.get("name", ""),
             event.args.get("text", ""),
             personas.parse_sampling(event.args),
         )
         added = await persona_library.add(self._store, event.key, persona, event.author)
-        return CommandReply(f"{added.name} is in your library.", private=False)
+        return CommandReply(texts.library_added(added.name), private=False)
 
     async def edit(self, event: CommandInvoked) -> CommandReply:
         """Change a persona of the library; what is not given stays."""
@@ -139,19 +115,12 @@ class PersonaActions:
         edited = await persona_library.edit(
             self._store, event.key, name, text, sampling, event.author
         )
-        return CommandReply(
-            f"{edited.name} is changed in your library; where it is in use already, it stays "
-            "as it was.",
-            private=False,
-        )
+        return CommandReply(texts.library_edited(edited.name), private=False)
 
     async def remove(self, event: CommandInvoked) -> CommandReply:
-        """Remove from the library."""
         name = event.args.get("name", "")
         removed = await persona_library.remove(self._store, event.key, name, event.author)
-        return CommandReply(
-            f"{removed.name} is out of your library; where it is in use, it stays.", private=False
-        )
+        return CommandReply(texts.library_removed(removed.name), private=False)
 
 
 #: By the name of the command.
@@ -185,7 +154,3 @@ def _changed(old: SamplingOverrides, event: CommandInvoked) -> SamplingOverrides
         if field.name in event.args
     }
     return replace(old, **changes)
-
-
-def _drawn(version: PersonaVersion) -> bool:
-    return version.sampling != SamplingOverrides()

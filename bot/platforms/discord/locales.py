@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import discord
 from discord import app_commands
 
+from bot.core.commands.texts import COMMAND_HELP
 from bot.platforms.discord import texts
 
 #: By locale, then by the text in the code. Missing texts are shown as in the code.
@@ -21,9 +22,9 @@ TEXTS: Mapping[discord.Locale, Mapping[str, str]] = {
         texts.ASK_QUESTION: "Deine Frage",
         texts.ASK_PICTURE: "Ein Bild zum Ansehen",
         texts.ASK_PRIVATE: "Nur du siehst die Antwort",
-        "Say what I can do": "Sagen, was ich kann",
-        "Stop the reply that I am writing here": "Die Antwort anhalten, die ich hier schreibe",
-        "Show how I behave here": "Zeigen, wie ich mich hier verhalte",
+        COMMAND_HELP["help"]: "Auflisten, was ich kann, oder einen Befehl erklären",
+        COMMAND_HELP["stop"]: "Die Antwort anhalten, die ich hier schreibe",
+        COMMAND_HELP["settings show"]: "Zeigen, wie ich mich hier verhalte",
     },
 }
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bot.core.commands import parsing
 from bot.core.ports import BadImage, FileReader
-from bot.core.records import NormalisedImage
+from bot.core.records import NormalizedImage
 from bot.platforms.playground import texts
 from bot.platforms.playground.messages import Messages
 from bot.platforms.playground.people import Person
@@ -142,7 +142,7 @@ class Api:
         except BadImage as reason:
             raise Refused(415, texts.unusable_file(reason)) from reason
         kind, width, height = DOCUMENT, 0, 0
-        if isinstance(content, NormalisedImage):
+        if isinstance(content, NormalizedImage):
             data, width, height = content.data, content.width, content.height
             kind = _content_type(data)
         name = file_name(request)

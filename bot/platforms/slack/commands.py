@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Ack = Callable[..., Awaitable[Any]]
 
+PREFIX = f"{COMMAND} "
 MAX_ANSWERS = 4  # messages of one answer: a response_url takes five
 _ALIASES = {
     "persona library": "persona-library list",
@@ -129,18 +130,18 @@ class Commands:
         return texts.one_thread_in(place) if metadata.thread else place
 
     async def _answer(self, author: Author, key: ThreadKey, text: str) -> str:
-        parsed = parsing.parse(f"/{_without_alias(text)}")
+        parsed = parsing.parse(f"/{_without_alias(text)}", PREFIX)
         if isinstance(parsed, parsing.CommandError):
-            return _as_typed(parsed.text)
+            return parsed.text
         is_dm = is_dm_channel(key.channel)
         answer = await self._handle(
-            CommandInvoked(key, author, parsed.name, parsed.args, is_dm=is_dm)
+            CommandInvoked(key, author, parsed.name, parsed.args, is_dm=is_dm, prefix=PREFIX)
         )
         if answer is None:
             return texts.DONE
         if parsed.name in ("stop", "reset") and not is_dm:
-            return f"{_as_typed(answer.text)}\n{texts.command_in_thread(parsed.name)}"
-        return _as_typed(answer.text)
+            return f"{answer.text}\n{texts.command_in_thread(parsed.name)}"
+        return answer.text
 
     async def _respond(self, team: Team, url: str, text: str) -> None:
         for chunk in MRKDWN_FORMAT.chunks(text)[:MAX_ANSWERS]:
@@ -161,13 +162,3 @@ def _without_alias(text: str) -> str:
     """The command that a short form stands for; `persona library add` is `persona-library add`."""
     text = _SUBCOMMAND.sub("persona-library ", text, count=1) if _SUBCOMMAND.match(text) else text
     return _ALIASES.get(" ".join(text.lower().split()), text)
-
-
-def _as_typed(text: str) -> str:
-    """The core's words with its commands as Slack has them: `/reset` is `/parley reset`."""
-    for root in sorted({name.split()[0] for name in parsing.COMMANDS}, key=len, reverse=True):
-        for lead in ("`", " ", "\n", "("):
-            text = text.replace(f"{lead}/{root}", f"{lead}{COMMAND}\x00{root}")
-        if text.startswith(f"/{root}"):
-            text = f"{COMMAND}\x00{text[1:]}"
-    return text.replace("\x00", " ")

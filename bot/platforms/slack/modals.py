@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bot.core.commands.registry import INHERIT
 from bot.core.events import ThreadKey
 from bot.core.personas import PersonaError, parse_sampling
 from bot.core.records import ChannelSettings, ResolvedPersona
+from bot.core.scoped_settings import INHERIT
 from bot.platforms.slack import texts
 from bot.platforms.slack.blocks import Block, plain_text, section
 from bot.platforms.slack.normalize import PLATFORM

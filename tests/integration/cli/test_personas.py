@@ -92,7 +92,10 @@ async def test_export_and_import_elsewhere(settings: Settings, tmp_path: Path) -
         ({"format": 1, "personas": 3}, "'personas' must be a list"),
         ({"format": 1, "personas": ["x"]}, "each entry needs 'scope'"),
         ({"format": 1, "personas": [{"scope": "x", "text": "x"}]}, "is not a scope"),
-        ({"format": 1, "personas": [{"scope": SCOPE, "text": ""}]}, "needs a text"),
+        (
+            {"format": 1, "personas": [{"scope": SCOPE, "text": ""}]},
+            "Write the persona's",
+        ),
         (
             {"format": 1, "personas": [{"scope": SCOPE, "text": "x", "sampling": {"top_p": 9}}]},
             "top_p",

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bot.core.events import Attachment
 from bot.core.ports import BadImage
-from bot.core.records import FileText, NormalisedImage
+from bot.core.records import FileText, NormalizedImage
 from bot.core.service import Service
 from bot.core.service_settings import ServiceSettings
 from bot.engine.api import Image as EngineImage
@@ -241,7 +241,7 @@ async def fuzz(reader: MediaReader, seed: int, count: int) -> Counter[str]:
         if reason:
             outcomes[reason if reason in (CRASHED, TOO_SLOW) else "refused"] += 1
             return
-        if isinstance(content, NormalisedImage):
+        if isinstance(content, NormalizedImage):
             Image.open(io.BytesIO(content.data), formats=("PNG", "JPEG")).load()
             assert max(content.width, content.height) <= reader.limits.max_side
             outcomes["picture"] += 1

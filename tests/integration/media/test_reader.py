@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bot.core.ports import BadImage, FileReader, ImageReader
-from bot.core.records import FileText, NormalisedImage
+from bot.core.records import FileText, NormalizedImage
 from bot.media.limits import FileLimits
 from bot.media.pool import PoolClosed, WorkerPool
 from bot.media.read import read_file, read_picture
@@ -257,5 +257,5 @@ def alive(pid: int) -> bool:
 async def test_the_digest_is_of_the_bytes(reader: MediaReader) -> None:
     one = await reader.read(encoded(plain()))
     two = await reader.read(encoded(plain(), "BMP"))
-    assert isinstance(one, NormalisedImage)
+    assert isinstance(one, NormalizedImage)
     assert one == two

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event, text
 
 from bot.core.events import Author, MessageReceived, ThreadKey
-from bot.core.records import NormalisedImage, TurnState
+from bot.core.records import NormalizedImage, TurnState
 from bot.storage.database import Database
 from bot.storage.errors import DatabaseError
 from bot.storage.playground import PlaygroundStore
@@ -272,7 +272,7 @@ class TestDeletion:
                     "VALUES (1, 'a.png', 'image/png', 1)"
                 )
             )
-        await store.set_attachment(1, NormalisedImage(pixels, "d" * 64, 1, 1), None)
+        await store.set_attachment(1, NormalizedImage(pixels, "d" * 64, 1, 1), None)
         assert SECRET.encode() in contents(file)
         assert pixels[:100] in contents(file)
 

@@ -13,7 +13,7 @@ from bot.core.records import (
     ChannelSettings,
     LibraryPersona,
     Mode,
-    NormalisedImage,
+    NormalizedImage,
     ResetPoint,
     SamplingOverrides,
     TurnState,
@@ -53,7 +53,7 @@ async def write(
     assert accepted is not None
     for number, attachment in enumerate(accepted.attachment_ids):
         data = f"{id} {number}".encode()
-        image = NormalisedImage(data, hashlib.sha256(data).hexdigest(), 1, 1)
+        image = NormalizedImage(data, hashlib.sha256(data).hexdigest(), 1, 1)
         await store.set_attachment(attachment, image, None)
     return accepted.turn_id
 

@@ -18,7 +18,7 @@ from bot.core.ports import Store
 from bot.core.records import (
     Accepted,
     FileText,
-    NormalisedImage,
+    NormalizedImage,
     SamplingOverrides,
     StoredAttachment,
     TurnState,
@@ -46,8 +46,8 @@ def message(id: str, text: str = "hi", *, files: int = 0, author: Author = ANA) 
     return MessageReceived(KEY, id, author, text, attachments)
 
 
-def picture(content: bytes = b"pixels") -> NormalisedImage:
-    return NormalisedImage(content, hashlib.sha256(content).hexdigest(), 4, 3)
+def picture(content: bytes = b"pixels") -> NormalizedImage:
+    return NormalizedImage(content, hashlib.sha256(content).hexdigest(), 4, 3)
 
 
 async def accepted(

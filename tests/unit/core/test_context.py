@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bot.core.context import Context, TurnTooLong, build
 from bot.core.events import ThreadKey
 from bot.core.pictures import PictureLimits, limit_to_context, load_pictures
-from bot.core.records import NormalisedImage, StoredAttachment, Turn, TurnState, UserMessage
+from bot.core.records import NormalizedImage, StoredAttachment, Turn, TurnState, UserMessage
 from bot.engine.api import EngineInfo, Image, Message, Text
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_engine import count_words, prompt_text
@@ -272,7 +272,7 @@ async def stored(*sizes: int) -> tuple[MemoryStore, list[Turn]]:
     store = MemoryStore()
     turns = []
     for number, size in enumerate(sizes, 1):
-        picture = NormalisedImage(b"x" * size, f"d{number}", 1, 1)
+        picture = NormalizedImage(b"x" * size, f"d{number}", 1, 1)
         await store.set_attachment(number, picture, None)
         turns.append(turn(said("", files=(image(number),))))
     return store, turns

@@ -98,12 +98,10 @@ async def test_forget_me_takes_what_is_mine_everywhere_and_stops_my_reply(rig: R
     request = await rig.engine.request(2)
     request.write("half")
     await until(lambda: rig.target.sinks[2].shown)
-    assert "(2 turns are changed or deleted)" in await command(rig, "forget", what="me")
+    assert "(2 exchanges changed or deleted)" in await command(rig, "forget", what="me")
     assert list(rig.store.turns) == [theirs.id]
     assert request.closed
-    assert await command(rig, "forget", what="me") == (
-        "There is nothing of yours that I remember here."
-    )
+    assert await command(rig, "forget", what="me") == ("I don't remember anything of yours here.")
 
 
 async def test_a_reply_to_another_goes_on(rig: Rig) -> None:
@@ -117,8 +115,8 @@ async def test_a_reply_to_another_goes_on(rig: Rig) -> None:
 
 async def test_forget_here_in_a_thread_is_for_those_who_take_part(rig: Rig) -> None:
     await rig.exchange("mine")
-    assert "Only somebody who takes part" in await command(rig, "forget", BOB, what="here")
-    assert "1 turn of this conversation is deleted" in await command(rig, "forget", what="here")
+    assert "Only someone who takes part" in await command(rig, "forget", BOB, what="here")
+    assert "this conversation (1 exchange deleted)" in await command(rig, "forget", what="here")
     assert rig.store.turns == {}
 
 
@@ -127,7 +125,7 @@ async def test_forget_here_in_a_channel_is_an_admin_s_and_on_the_record(rig: Rig
     await rig.exchange("two", thread="b")
     assert "Only an admin" in await command(rig, "forget", key=CHANNEL, what="here")
     assert len(rig.store.turns) == 2
-    assert "2 turns are deleted" in await command(rig, "forget", ADMIN, CHANNEL, what="here")
+    assert "(2 exchanges deleted)" in await command(rig, "forget", ADMIN, CHANNEL, what="here")
     assert rig.store.turns == {}
     assert [entry.action for entry in rig.store.entries] == ["forget here"]
 
@@ -142,7 +140,7 @@ async def test_a_dm_is_its_person_s(rig: Rig) -> None:
 
 
 async def test_forget_says_what_it_needs(rig: Rig) -> None:
-    assert "/forget me, or /forget here" in await command(rig, "forget", what="all")
+    assert "`/forget me` or `/forget here`" in await command(rig, "forget", what="all")
 
 
 async def test_each_place_s_retention_counts(rig: Rig) -> None:

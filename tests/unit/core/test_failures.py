@@ -31,7 +31,7 @@ async def test_a_busy_engine_says_so_at_once(rig: Rig) -> None:
     await rig.say("hi")
     reply = await rig.target.finished(0)
     assert reply.state is TurnState.FAILED
-    assert reply.error == "I am busy, 12 are waiting; try again in a moment."
+    assert reply.error == "I'm busy: 12 requests are waiting. Please try again in a moment."
     assert await ended(rig) is TurnState.FAILED
     rig.engine.refuse_with = None
     await rig.exchange("again")
@@ -64,14 +64,14 @@ async def test_an_engine_that_stops_by_itself(rig: Rig) -> None:
     (await rig.engine.request(0)).finish("cancelled")
     reply = await rig.target.finished(0)
     assert reply.state is TurnState.FAILED
-    assert "I was stopped while answering" in (reply.error or "")
+    assert "I was interrupted while answering" in (reply.error or "")
 
 
 async def test_a_message_that_is_too_long_is_refused_before_the_engine(rig: Rig) -> None:
     await rig.say("word " * 1000)
     reply = await rig.target.finished(0)
     assert reply.state is TurnState.FAILED
-    assert "That is too long for me: 1,015 tokens, and I can read 200" in (reply.error or "")
+    assert "That's too long for me: 1,015 tokens, and I can read 200" in (reply.error or "")
     assert rig.engine.requests == []
 
 
@@ -162,5 +162,5 @@ async def test_notes_at_the_foot() -> None:
     await rig.say("more")
     (await rig.engine.request(12)).finish("length")
     notes = (await rig.target.finished(12)).notes
-    assert notes[0] == "I no longer see the first 4 turns of this thread."
-    assert "as long as a reply may be" in notes[1]
+    assert notes[0] == "I can no longer see the first 4 exchanges of this conversation."
+    assert "maximum length" in notes[1]

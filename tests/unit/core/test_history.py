@@ -110,6 +110,13 @@ def said(id: str, text: str, author: Author = BOB, at: datetime = THE_DAY_BEFORE
         ((ResetPoint(CHANNEL, NOW, person_hash(CHANNEL, BOB.id)),), "ce"),
         ((ResetPoint(CHANNEL, THE_DAY_BEFORE, person_hash(CHANNEL, BOB.id)),), "cde"),
         ((ResetPoint(CHANNEL, NOW, person_hash(CHANNEL, ANA.id)),), "abde"),
+        (  # of several points of a person the latest counts
+            (
+                ResetPoint(CHANNEL, NOW, person_hash(CHANNEL, BOB.id)),
+                ResetPoint(CHANNEL.workspace_key, THE_DAY_BEFORE, person_hash(CHANNEL, BOB.id)),
+            ),
+            "ce",
+        ),
     ],
 )
 def test_what_was_said_before_a_reset_point_is_left_out(
@@ -185,7 +192,7 @@ async def test_pictures_are_looked_at_the_newest_first() -> None:
     old, new = picture("old.png", b"old"), picture("new.png", b"new")
     ((_, text),) = await ask(rig, Thread(past("1", "a", ANA, old), past("2", "b", ANA, new)))
     digest = hashlib.sha256(b"new").hexdigest()[:8]
-    assert text == (f"[file: old.png (from before I was here, not looked at)]\na<{digest}>b\nwell?")
+    assert text == (f"[file: old.png (from before I joined, not read)]\na<{digest}>b\nwell?")
 
 
 @pytest.mark.parametrize("store_fails", [False, True])
@@ -198,7 +205,7 @@ async def test_a_failure_is_said_and_the_question_is_answered(
     error = None if store_fails else ConnectionError("secret host")
     assert await ask(rig, Thread(past("1", "x"), error=error)) == [("user", "well?")]
     (note,) = (await rig.target.finished(0)).notes
-    assert note.startswith("I could not read what was said here before (reference ")
+    assert note.startswith("I couldn't read the earlier messages here (reference ")
     assert note.split("reference ")[1].rstrip(").") in caplog.text
     assert "secret" not in note
 

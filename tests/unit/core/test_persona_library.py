@@ -76,11 +76,11 @@ async def test_edit_changes_what_is_given_and_not_what_is_in_use(rig: Rig) -> No
         ("persona-library add", {"name": "Pirate", "text": "x"}, "already"),
         ("persona-library add", {"name": "", "text": "x"}, "1 to 40 characters"),
         ("persona-library add", {"name": "x" * 41, "text": "x"}, "1 to 40 characters"),
-        ("persona-library add", {"name": "x", "text": " "}, "needs a text"),
+        ("persona-library add", {"name": "x", "text": " "}, "Write the persona's instructions"),
         ("persona-library add", {"name": "x", "text": "x", "top_p": "2"}, "top_p"),
         ("persona-library edit", {"name": "pirate", "text": "x"}, "built in"),
         ("persona-library remove", {"name": "pirate"}, "built in"),
-        ("persona-library remove", {"name": "nobody"}, "There is no persona"),
+        ("persona-library remove", {"name": "nobody"}, "There's no persona"),
     ],
 )
 async def test_wrong_changes_are_explained(
@@ -95,7 +95,7 @@ async def test_wrong_changes_are_explained(
 async def test_a_library_has_an_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persona_library, "MAX_OWN", 1)
     await persona_library.add(rig.store, THREAD, LibraryPersona("a", "x"), ADMIN)
-    with pytest.raises(PersonaError, match="holds 1"):
+    with pytest.raises(PersonaError, match="full \\(1 personas\\)"):
         await persona_library.add(rig.store, THREAD, LibraryPersona("b", "x"), ADMIN)
 
 
@@ -113,17 +113,17 @@ async def test_undo_of_the_first_inherits_again(rig: Rig) -> None:
     assert "nothing to undo" in (await command(rig, "persona undo")).text
     before = await persona(rig)
     await command(rig, "persona set", text="one")
-    assert "is cleared again" in (await command(rig, "persona undo")).text
+    assert "Cleared the persona" in (await command(rig, "persona undo")).text
     assert await persona(rig) == before
 
 
 async def test_history_lists_the_newest_first(rig: Rig) -> None:
-    assert "No persona was ever set" in (await command(rig, "persona history")).text
+    assert "No persona has been set" in (await command(rig, "persona history")).text
     for number in range(12):
         await command(rig, "persona set", text=f"number {number}\nand more")
     lines = (await command(rig, "persona history")).text.splitlines()
     assert lines[0].endswith("Root: number 11 and more")
-    assert lines[-1] == "- and 2 before that"
+    assert lines[-1] == "- and 2 earlier"
     assert len(lines) == 11
 
 
@@ -152,7 +152,10 @@ async def test_a_preview_answers_and_leaves_no_trace(rig: Rig) -> None:
 async def test_a_preview_that_fails_says_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.engine.refuse_with = EngineBusy(3)
     reply = await command(rig, "persona preview", text="x")
-    assert (reply.ok, reply.text) == (False, "I am busy, 3 are waiting; try again in a moment.")
+    assert (reply.ok, reply.text) == (
+        False,
+        "I'm busy: 3 requests are waiting. Please try again in a moment.",
+    )
     rig.engine.refuse_with = RuntimeError("secret")
     reply = await command(rig, "persona preview", text="x")
     assert not reply.ok

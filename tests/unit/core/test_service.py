@@ -167,7 +167,7 @@ async def test_pictures_over_the_limit_of_a_prompt_are_named() -> None:
     rig = seeing(max_images=1)
     asked, notes = await ask(rig, picture("a.png", b"1"), picture("b.png", b"2"))
     assert "[image: b.png]" in asked
-    assert notes == ("That was more than I can look at at once, so I did not see: b.png.",)
+    assert notes == ("That's more than I can look at at once, so I didn't see: b.png.",)
 
 
 async def hang() -> bytes:
@@ -181,8 +181,8 @@ async def hang() -> bytes:
         (picture("x.png", size=31 * 2**20), "too large, 31 MB, limit 1.0 MB"),
         (picture("x.png", b"x" * (2**20 + 1)), "too large, 1.0 MB, limit 1.0 MB"),
         (picture("x.tiff", b"bad: 900 megapixels"), "900 megapixels"),
-        (picture("x.png", b"bad: "), "not a kind of file that I can read"),
-        (picture("x.png", OSError("secret host")), "could not be loaded"),
+        (picture("x.png", b"bad: "), "a type of file that I can't read"),
+        (picture("x.png", OSError("secret host")), "couldn't be loaded"),
         (picture("x.png", b"bad: a video, which I can't read"), "a video, which I can't read"),
         (file("x.png", hang), "took too long to load"),
     ],
@@ -206,7 +206,7 @@ async def test_more_files_than_allowed_are_not_fetched() -> None:
     rig = seeing(max_attachments=2)
     _, notes = await ask(rig, *(file(f"{n}.png", load) for n in range(5)))
     assert len(fetched) == 2
-    assert notes == ("2.png, 3.png, 4.png: too many files, I read 2 of a message",)
+    assert notes == ("2.png, 3.png, 4.png: too many files; I read 2 per message",)
 
 
 async def test_files_load_at_the_same_time_but_not_all_at_once() -> None:
@@ -255,7 +255,7 @@ async def test_show_says_where_it_comes_from_and_who_set_it(rig: Rig) -> None:
     await command(rig, "persona use", name="love bug", scope="workspace")
     shown = (await command(rig, "persona show", ANA)).text
     assert shown.startswith("> You are a love bug.")
-    assert "the persona of the workspace (love bug)" in shown
+    assert "This is the workspace's persona (love bug)." in shown
     assert "because neither the thread nor the channel has one of its own" in shown
     assert "Set by Root on 20" in shown
     assert "UTC" in shown
@@ -264,7 +264,7 @@ async def test_show_says_where_it_comes_from_and_who_set_it(rig: Rig) -> None:
 async def test_clear_inherits_again(rig: Rig) -> None:
     await command(rig, "persona set", text="A")
     cleared = await command(rig, "persona clear")
-    assert "Here I am now: the built-in persona" in cleared.text
+    assert "In effect here now: the built-in persona" in cleared.text
 
 
 async def test_in_a_dm_everybody_sets_the_own_persona_but_not_the_workspace_s(rig: Rig) -> None:
@@ -277,12 +277,12 @@ async def test_in_a_dm_everybody_sets_the_own_persona_but_not_the_workspace_s(ri
 @pytest.mark.parametrize(
     ("name", "args", "told"),
     [
-        ("persona set", {"text": " "}, "needs a text"),
+        ("persona set", {"text": " "}, "Write the persona's instructions"),
         ("persona set", {"text": "x", "temperature": "warm"}, "must be a number"),
         ("persona set", {"text": "x", "scope": "planet"}, "channel, thread, workspace"),
-        ("persona use", {"name": "wizard"}, "There are: pirate"),
+        ("persona use", {"name": "wizard"}, "Available: pirate"),
         ("persona dance", {}, "followed by one of"),
-        ("dance", {}, "I know no command"),
+        ("dance", {}, "There's no command"),
     ],
 )
 async def test_wrong_commands_are_explained(
@@ -295,7 +295,7 @@ async def test_wrong_commands_are_explained(
 
 async def test_a_thread_scope_needs_a_thread(rig: Rig) -> None:
     reply = await command(rig, "persona set", ADMIN, CHANNEL, text="x", scope="thread")
-    assert "inside a thread" in reply.text
+    assert "only works in a thread" in reply.text
 
 
 async def test_list_and_help(rig: Rig) -> None:
@@ -323,7 +323,7 @@ async def test_reset_stops_and_deletes(rig: Rig) -> None:
     assert not refused.ok
     assert len(rig.store.turns) == 3
     done = await command(rig, "reset", ANA)
-    assert "3 turns" in done.text
+    assert "3 exchanges" in done.text
     reply = rig.target.sinks[1].finished
     assert reply is not None, "it is over before anything is deleted"
     assert reply.state is TurnState.CANCELLED

@@ -99,7 +99,7 @@ async def test_how_many_pictures_a_channel_looks_at() -> None:
     await command(rig, "settings set", max_images="1")
     await rig.say("look", attachments=(picture("a.png"), picture("b.png", b"other")))
     (note,) = (await rig.target.finished(0)).notes
-    assert "did not see: b.png" in note
+    assert "didn't see: b.png" in note
 
 
 async def test_in_a_dm_silence_is_explained(rig: Rig) -> None:
@@ -126,13 +126,13 @@ async def test_who_asks_by_a_command_is_told_that_the_bot_is_off_there(rig: Rig)
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ({}, "Say what to set: mode=..., inline=..., answer_bots=..."),
-        ({"mode": "loud"}, "mode is one of: mention, always, strict, never, inherit"),
-        ({"inline": "maybe"}, "inline is one of: on, off, inherit"),
-        ({"retention_days": "-1"}, "retention_days is a whole number from 0 to 3,650"),
-        ({"max_images": "9" * 5000}, "max_images is a whole number"),
-        ({"max_images": "²"}, "max_images is a whole number"),
-        ({"mode": "always", "scope": "moon"}, "The scope is one of"),
+        ({}, "Name a setting to change: mode=..., inline=..., answer_bots=..."),
+        ({"mode": "loud"}, "mode must be one of: mention, always, strict, never, inherit"),
+        ({"inline": "maybe"}, "inline must be one of: on, off, inherit"),
+        ({"retention_days": "-1"}, "retention_days must be a whole number from 0 to 3,650"),
+        ({"max_images": "9" * 5000}, "max_images must be a whole number"),
+        ({"max_images": "²"}, "max_images must be a whole number"),
+        ({"mode": "always", "scope": "moon"}, "The scope must be one of"),
     ],
 )
 async def test_wrong_settings_are_explained_and_change_nothing(
@@ -150,7 +150,7 @@ async def test_show_says_where_each_comes_from(rig: Rig) -> None:
     text = (await command(rig, "settings show", ANA)).text
     assert "- mode: always (set for the workspace)" in text
     assert "- retention_days: 30 days (set for the workspace)" in text
-    assert "- inline: off (the operator's)" in text
+    assert "- inline: off (the operator's default)" in text
 
 
 ADMINS_ONLY = [
@@ -238,10 +238,10 @@ async def test_feedback_does_not_reach_elsewhere(rig: Rig, elsewhere: ThreadKey)
 async def test_usage_shows_people_theirs_and_admins_all(rig: Rig) -> None:
     await rig.exchange("hi", "ok")
     await rig.exchange("hi", "ok", author=BOB)
-    assert "Your use of the last 30 days: 1 reply" in (await command(rig, "usage", ANA)).text
+    assert "Your usage in the last 30 days: 1 reply" in (await command(rig, "usage", ANA)).text
     text = (await command(rig, "usage", days="7")).text
-    assert "All use of the last 7 days: 2 replies" in text
-    assert "- u1: 1," in text
+    assert "All usage in the last 7 days: 2 replies" in text
+    assert "- u1: 1 reply," in text
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "x", "1" * 40])

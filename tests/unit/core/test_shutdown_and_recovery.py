@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from bot.core.attachments import LOST
 from bot.core.events import CommandInvoked, ControlPressed, ThreadKey
 from bot.core.records import Turn, TurnState
 from bot.core.service_settings import ServiceSettings
+from bot.core.texts import FILE_LOST
 from tests.support.core_rig import ANA, CHANNEL, RecordingSink, Rig, file
 from tests.support.waiting import settle, until
 
@@ -158,7 +158,7 @@ async def test_nothing_is_accepted_while_stopping(rig: Rig) -> None:
     ):
         reply = await rig.service.handle(event)
         assert reply is not None
-        assert "being restarted" in reply.text
+        assert "restarting" in reply.text
     assert rig.store.turns == {}
 
 
@@ -216,9 +216,9 @@ async def test_a_message_for_a_platform_that_is_not_there_yet_waits(rig: Rig) ->
 async def test_a_file_that_was_not_read_before_the_crash_is_named(rig: Rig) -> None:
     await rig.store.accept(THREAD, rig.message("look", attachments=(file("a.png", asyncio.sleep),)))
     await rig.service.start()
-    assert (await rig.engine.request(0)).asked == f"[file: a.png ({LOST})]\nlook"
+    assert (await rig.engine.request(0)).asked == f"[file: a.png ({FILE_LOST})]\nlook"
     rig.engine.requests[0].finish()
-    assert (await rig.target.finished(0)).notes == (f"a.png: {LOST}",)
+    assert (await rig.target.finished(0)).notes == (f"a.png: {FILE_LOST}",)
 
 
 async def test_where_a_handed_back_reply_stands_is_kept(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from bot.core.ports import BadImage
-from bot.core.records import FileText, NormalisedImage
+from bot.core.records import FileText, NormalizedImage
 from bot.media.limits import FileLimits
 from bot.media.read import read_file
 from tests.support.pictures import encoded, plain
@@ -199,7 +199,7 @@ class TestKinds:
 
     def test_names_and_types_are_not_asked(self) -> None:
         """`read_file` gets bytes only: a renamed picture is a picture, a renamed text a text."""
-        assert isinstance(read_file(encoded(plain(), "WEBP"), LIMITS), NormalisedImage)
+        assert isinstance(read_file(encoded(plain(), "WEBP"), LIMITS), NormalizedImage)
 
     @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "HEIF", "AVIF"])
     @pytest.mark.parametrize(
@@ -209,10 +209,10 @@ class TestKinds:
     )
     def test_a_polyglot_is_a_picture_and_loses_the_rest(self, format: str, tail: bytes) -> None:
         content: Any = read_file(encoded(plain(), format) + tail, LIMITS)
-        assert isinstance(content, NormalisedImage)
+        assert isinstance(content, NormalizedImage)
         assert tail not in content.data
 
     def test_a_pdf_behind_a_picture_comment(self) -> None:
         content: Any = read_file(encoded(plain(), "JPEG", comment=pdf("hello")), LIMITS)
-        assert isinstance(content, NormalisedImage)
+        assert isinstance(content, NormalizedImage)
         assert b"%PDF" not in content.data

@@ -87,7 +87,7 @@ async def test_thumbs_are_stored_for_each_person(home: Rig) -> None:
     for user, label in ((home.ana, "👍"), (home.bob, "👎"), (home.bob, "👍")):
         pressed = await home.discord.press(user, thread.of_bot()[0], label)
         await home.until(lambda pressed=pressed: pressed.texts)
-        assert pressed.texts == ["Thank you, noted."]
+        assert pressed.texts == ["Thanks for the feedback."]
         assert pressed.followups[0].flags & 64
 
 
@@ -128,7 +128,7 @@ async def test_a_button_with_a_made_up_id_reaches_nothing(home: Rig) -> None:
     post.components[0]["components"][0]["custom_id"] = "parley:regenerate:999"
     pressed = await home.discord.press(home.ana, post, "Regenerate")
     await home.until(lambda: pressed.texts)
-    assert pressed.texts == ["I don't have that reply any more."]
+    assert pressed.texts == ["I no longer have that reply."]
 
 
 async def test_a_button_does_not_reach_into_another_channel(home: Rig) -> None:
@@ -143,7 +143,7 @@ async def test_a_button_does_not_reach_into_another_channel(home: Rig) -> None:
     post.components[0]["components"][0]["custom_id"] = custom_id
     pressed = await home.discord.press(home.ana, post, "Regenerate")
     await home.until(lambda: pressed.texts)
-    assert pressed.texts == ["I don't have that reply any more."]
+    assert pressed.texts == ["I no longer have that reply."]
 
 
 async def test_an_edit_of_the_question_begins_the_reply_again(home: Rig) -> None:

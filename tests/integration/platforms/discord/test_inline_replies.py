@@ -97,7 +97,7 @@ async def test_a_command_typed_in_reply_means_that_conversation(home: Rig) -> No
     await home.discord.say(
         home.ana, home.general, f"{home.discord.bot.mention} /reset", reply_to=post
     )
-    await home.until(lambda: "Forgotten: 1 turn" in home.general.last.content)
+    await home.until(lambda: "I've forgotten" in home.general.last.content)
     assert await home.store.turn(1) is None
 
 
@@ -173,7 +173,7 @@ async def test_what_was_forgotten_is_not_asked_again_by_an_edit(tmp_path: Path) 
     async with rig(tmp_path) as home:
         asked, thread = await home.exchange("The secret is 42.", "I see.")
         await home.discord.slash(home.ana, thread, "reset")
-        await home.until(lambda: "Forgotten:" in thread.last.content)
+        await home.until(lambda: "I've forgotten" in thread.last.content)
         await home.discord.edit(asked, f"{home.discord.bot.mention} The secret was 42.")
         await home.exchange("Another", "Yes.")
         assert len(home.engine.requests) == 2

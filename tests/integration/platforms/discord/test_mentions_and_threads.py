@@ -247,7 +247,7 @@ async def test_it_reads_the_chain_of_replies_that_it_is_called_into(home: Rig) -
 async def test_what_was_forgotten_is_not_read_again(home: Rig) -> None:
     _, thread = await home.exchange("The secret is 42.", "I see.")
     await home.discord.slash(home.ana, thread, "reset")
-    await home.until(lambda: "Forgotten:" in thread.last.content)
+    await home.until(lambda: "I've forgotten" in thread.last.content)
     await home.discord.say(home.ana, thread, f"{home.discord.bot.mention} what is the secret?")
     request = await home.request(1)
     assert "42" not in "\n".join(p.text for m in request.messages for p in m.parts)

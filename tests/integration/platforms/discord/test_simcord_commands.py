@@ -16,8 +16,8 @@ from tests.support.waiting import until
 PLAIN: list[tuple[str, dict[str, Any], str, str, bool]] = [
     ("persona show", {}, "olga", "built-in persona", True),
     ("persona list", {}, "olga", "pirate", True),
-    ("persona use", {"name": "pirate", "scope": "channel"}, "olga", "I am now: pirate", False),
-    ("persona history", {}, "olga", "No persona was ever set", True),
+    ("persona use", {"name": "pirate", "scope": "channel"}, "olga", "I'm now pirate", False),
+    ("persona history", {}, "olga", "No persona has been set", True),
     ("persona undo", {}, "olga", "", True),
     ("persona clear", {}, "olga", "", False),
     ("persona-library list", {}, "olga", "pirate", True),
@@ -33,12 +33,12 @@ PLAIN: list[tuple[str, dict[str, Any], str, str, bool]] = [
 ]
 #: Command, its options, what is filled in, what the answer says.
 FORMS: list[tuple[str, dict[str, Any], dict[str, str], str]] = [
-    ("persona set", {}, {"text": "You are a fox."}, "is set"),
+    ("persona set", {}, {"text": "You are a fox."}, "Saved."),
     ("persona set", {"scope": "workspace"}, {"text": "A fox.", "more": "seed=1"}, "seed 1"),
     ("persona set", {}, {"text": "A fox.", "temperature": "hot"}, "temperature"),
     ("persona default", {}, {"text": "You are a fox.", "temperature": "0.5"}, "temperature 0.5"),
     ("persona preview", {}, {"text": "A fox.", "question": "Who are you?"}, "An answer."),
-    ("persona-library add", {"name": "fox"}, {"text": "A fox."}, "fox is in your library"),
+    ("persona-library add", {"name": "fox"}, {"text": "A fox."}, "Added fox to your library"),
     ("persona-library edit", {"name": "nobody"}, {"text": "A fox."}, "nobody"),
 ]
 ASKED_FIRST = {"forget"}
@@ -103,7 +103,7 @@ async def test_a_library_from_its_beginning_to_its_end() -> None:
         edited = await home.form(
             home.olga, "persona-library edit", {"text": "A red fox."}, name="fox"
         )
-        assert "changed" in edited.response.content
+        assert "Changed" in edited.response.content
         await home.olga.slash(home.channel, "persona use", name="fox")
         history = await home.olga.slash(home.channel, "persona history")
         assert "fox" in history.response.content
@@ -111,7 +111,7 @@ async def test_a_library_from_its_beginning_to_its_end() -> None:
         undone = await home.olga.slash(home.channel, "persona undo")
         assert "fox" in undone.response.content
         removed = await home.olga.slash(home.channel, "persona-library remove", name="fox")
-        assert "out of your library" in removed.response.content
+        assert "from your library" in removed.response.content
         audit = await home.olga.slash(home.channel, "audit")
         assert audit.response.content.count("olga") >= 5
 
@@ -147,7 +147,7 @@ async def test_everybodys_commands_are_there_for_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "says"), [("bob", "takes part"), ("mo", "Forgotten: 1"), ("ana", "Forgotten: 1")]
+    ("who", "says"), [("bob", "takes part"), ("mo", "I've forgotten"), ("ana", "I've forgotten")]
 )
 async def test_reset_is_for_those_who_take_part_and_moderators(who: str, says: str) -> None:
     async with a_home() as home:
@@ -182,7 +182,7 @@ async def test_forget_me_asks_first(label: str) -> None:
         await home.ana.click(asked.response, label=label)
         await home.env.settle()
         assert len(home.core.store.turns) == (label == "Keep")
-        says = "Nothing was deleted." if label == "Keep" else "Forgotten"
+        says = "Nothing was deleted." if label == "Keep" else "forgotten"
         assert says in asked.response.content
 
 
@@ -199,7 +199,7 @@ async def test_forget_here_is_an_admins_and_asks_first(who: str) -> None:
         await home.env.settle()
         assert home.core.store.turns == {}
         (told,) = done.followups
-        assert told.content.startswith("Forgotten: 1 turn")
+        assert told.content.startswith("I've forgotten")
         assert not told.ephemeral
 
 

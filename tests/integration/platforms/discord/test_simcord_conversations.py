@@ -68,7 +68,7 @@ async def test_anybody_may_rate(number: int, rating: str) -> None:
         await home.ask()
         post = home.thread().last_message
         rated = await home.bob.click(post, custom_id=custom_id(post, number))
-        assert [m.content for m in rated.followups] == ["Thank you, noted."]
+        assert [m.content for m in rated.followups] == ["Thanks for the feedback."]
         assert rated.followups[0].ephemeral
         assert list(home.core.store.ratings.values()) == [rating]
 

@@ -214,7 +214,7 @@ async def test_what_is_forgotten_for_good_is_asked_about_first(home: Rig) -> Non
     await said(home, asked)
     assert asked.original is not None
     await home.discord.press(home.ana, asked.original, "Delete")
-    await home.until(lambda: "Forgotten: what you wrote" in asked.texts[0])
+    await home.until(lambda: "I've forgotten what you wrote" in asked.texts[0])
     assert await home.store.turn(1) is None
     assert asked.original.components == []
 
@@ -237,7 +237,7 @@ async def test_a_channel_is_forgotten_by_an_admin_who_is_asked_first(home: Rig) 
     assert asked.original is not None
     pressed = await home.discord.press(home.discord.owner, asked.original, "Delete")
     await home.until(lambda: pressed.texts)
-    assert pressed.texts[0].startswith("Forgotten: 1 turn is deleted, here and in the threads")
+    assert pressed.texts[0].startswith("I've forgotten this channel and its threads (1 exchange")
     assert not pressed.followups[0].flags & 64  # everybody may know
     assert await home.store.turn(1) is None
 
@@ -254,7 +254,7 @@ async def test_a_thread_and_a_dm_are_forgotten_by_those_in_them(home: Rig) -> No
         assert asked.original is not None
         pressed = await home.discord.press(home.ana, asked.original, "Delete")
         await home.until(lambda pressed=pressed: pressed.texts)
-        assert pressed.texts[0].startswith("Forgotten: 1 turn")
+        assert pressed.texts[0].startswith("I've forgotten")
         assert await home.store.turn(number) is None
 
 
@@ -348,7 +348,7 @@ async def test_commands_in_a_dm(home: Rig) -> None:
     dm = home.discord.dm(home.ana)
     form = await home.discord.slash(home.ana, dm, "persona set")
     await home.until(lambda: form.modal)
-    assert "is set" in await said(home, await home.discord.submit(form, text="You are a fox."))
+    assert "Saved." in await said(home, await home.discord.submit(form, text="You are a fox."))
     await home.discord.say(home.ana, dm, "Hello")
     request = await home.request(0)
     assert "You are a fox." in "".join(p.text for m in request.messages for p in m.parts)

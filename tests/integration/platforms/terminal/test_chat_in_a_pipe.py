@@ -71,7 +71,7 @@ def test_no_control_codes_come_out(command: list[str]) -> None:
 def test_commands_and_the_persona(command: list[str]) -> None:
     done = talk(command, "/persona set You are a pirate.\nyour persona?\n/persona show\n")
     set_, pirate, *shown = done.stdout.decode().splitlines()
-    assert "is set" in set_
+    assert "Saved." in set_
     assert pirate == "You are a pirate."
     assert shown[0] == "> You are a pirate."
     assert done.returncode == 0

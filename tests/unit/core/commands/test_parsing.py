@@ -51,7 +51,7 @@ from bot.core.commands.parsing import (
     ],
 )  # fmt: skip
 def test_parse(text: str, name: str, args: dict[str, str]) -> None:
-    assert parse(text) == ParsedCommand(name, args)
+    assert parse(text) == ParsedCommand(name, args, text.strip()[0])
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_parse(text: str, name: str, args: dict[str, str]) -> None:
         ("/persnoa set x", "Did you mean /persona set?"),
         ("/stpo", "Did you mean /stop?"),
         ("/frobnicate", "/help lists them"),
-        ("/persona set", "needs a text. Type: /persona set [--thread | --workspace]"),
+        ("/persona set", "needs the persona's instructions. Usage: /persona set [--thread | "),
         ("/persona set --thred x", "Did you mean --thread?"),
         ("/persona set --temperature", "--temperature needs a number"),
         ("/stop now", "takes nothing after it"),
         ("/settings set colour=red", "takes nothing after it"),
         ("/settings set mode=", "--mode needs a value"),
-        ("/persona-library add", "needs a name"),
-        ("/persona-library add dog", "needs a text"),
-        ("/forget", "needs a what"),
+        ("/persona-library add", "needs the persona's name"),
+        ("/persona-library add dog", "needs the persona's instructions"),
+        ("/forget", "/forget needs `me` or `here`. Usage: /forget <what>"),
         ("/stop --thread", "takes no options"),
     ],
 )
@@ -131,10 +131,10 @@ def test_help_names_every_command_and_every_option() -> None:
     told = help_text("persona set")
     for flag in ("--thread", "--workspace", "--temperature", "--max-new-tokens"):
         assert f"`{flag}`" in told
-    assert "For admins" in told
+    assert "Admins only" in told
     of_persona = [name for name in COMMANDS if name.startswith("persona ")]
     assert help_text("/persona").count("`/persona") == len(of_persona)
-    assert "I know no command" in help_text("dance")
+    assert "There's no command" in help_text("dance")
 
 
 @pytest.mark.parametrize(
