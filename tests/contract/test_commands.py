@@ -27,6 +27,16 @@ async def test_a_mistyped_command_is_told_what_to_type(chat: Harness) -> None:
     assert len(chat.engine.requests) == 1
 
 
+async def test_help_names_commands_as_they_are_typed_there(chat: Harness) -> None:
+    question = await chat.ask("Hello.")
+    await chat.answer(question, "Hello.")
+    for place in (None, question):
+        answer = await chat.command("help persona set", after=place)
+        assert f"`{chat.typed('persona set', after=place)} " in answer
+    answer = await chat.command("persona sett You are a pirate.", after=question)
+    assert chat.typed("persona", after=question) in answer
+
+
 async def test_a_value_out_of_range_is_refused_with_the_range(chat: Harness) -> None:
     question = await chat.ask("Hello.")
     await chat.answer(question, "Hello.")
