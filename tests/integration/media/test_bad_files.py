@@ -145,11 +145,11 @@ async def test_fifty_pictures_in_one_message(reader: MediaReader) -> None:
     asked, notes, seen = await RealRig(reader).ask("hm", *files)
     assert seen == 8
     assert notes == (
-        "8.png, 9.png, 10.png, 11.png, 12.png and 37 more: too many files, I read 8 of a message",
+        "8.png, 9.png, 10.png, 11.png, 12.png and 37 more: too many files; I read 8 per message",
     )
     assert (
         "[files: 8.png, 9.png, 10.png, 11.png, 12.png and 37 more "
-        "(too many files, I read 8 of a message)]" in asked
+        "(too many files; I read 8 per message)]" in asked
     )
 
 
@@ -176,7 +176,7 @@ async def test_texts_go_in_fenced_and_fences_hold(reader: MediaReader) -> None:
 async def test_a_text_longer_than_the_prompt_is_read_in_part(reader: MediaReader) -> None:
     words = " ".join(f"word{n}" for n in range(2500)).encode()
     asked, notes, _ = await RealRig(reader).ask("sum it up", picture("big.txt", words))
-    assert notes == ("big.txt: longer than I can read at once, so I read the start and the end",)
+    assert notes == ("big.txt: too long to read in full, so I read the beginning and the end",)
     assert "word0 word1 " in asked
     assert "word2499" in asked
     assert "characters left out ...]" in asked

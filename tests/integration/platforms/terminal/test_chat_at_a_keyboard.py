@@ -145,7 +145,7 @@ def test_ctrl_c_at_the_prompt_hints_then_leaves(keyboard: Keyboard) -> None:
 def test_completion_of_commands(keyboard: Keyboard) -> None:
     keyboard.type("/pers")
     keyboard.wait_for("/persona show")
-    keyboard.wait_for("Show who I am here")
+    keyboard.wait_for("Show my persona here")
     keyboard.type(CTRL_C)
 
 
