@@ -102,6 +102,7 @@ def test_random_mixes_text_only(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many examples; machines differ in speed by two and more
 @slow
 @given(asks(sees=True), shape, st.booleans())
 def test_many_random_mixes_with_pictures(
@@ -111,6 +112,7 @@ def test_many_random_mixes_with_pictures(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many examples; machines differ in speed by two and more
 @slow
 @given(asks(sees=False), shape, st.booleans())
 def test_many_random_mixes_text_only(
@@ -211,6 +213,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many examples; machines differ in speed by two and more
 @settings(slow, max_examples=20)
 @given(asks(sees=True), shape)
 def test_a_backend_of_ones_own_with_pictures(
@@ -220,6 +223,7 @@ def test_a_backend_of_ones_own_with_pictures(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # many examples; machines differ in speed by two and more
 @settings(slow, max_examples=20)
 @given(asks(sees=False), shape)
 def test_a_backend_of_ones_own_text_only(
