@@ -195,7 +195,7 @@ async def test_notes_stand_at_the_foot(rig: Rig) -> None:
     request.write("as long as I may")
     request.finish("length")
     reply = await rig.reply(rig.general, question["ts"], "as long as I may")
-    assert "as long as a reply may be" in small_print(reply)
+    assert "the maximum length of a reply" in small_print(reply)
 
 
 async def test_an_engine_that_fails_is_one_sentence_with_a_reference(rig: Rig) -> None:
