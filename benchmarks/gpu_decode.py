@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gemma_shapes import SHAPES
 from bot import config
 from bot.app import engine_config, local_model_folder
 from bot.bench.errors import BenchFailed
@@ -25,21 +26,6 @@ from bot.bench.report import headline, report_table
 from bot.bench.runner import Plan, Session
 from bot.bench.systems.base import Setup
 
-#: google/gemma-3-4b-it's text model, from its config.json.
-SHAPE: dict[str, Any] = {
-    "vocab_size": 262_208,
-    "hidden_size": 2560,
-    "intermediate_size": 10_240,
-    "num_hidden_layers": 34,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-    "sliding_window": 1024,
-    "rope_parameters": {
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-        "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
-    },
-}
 #: batch size -> the largest allowed ratio of a step to its floor
 STEPS = {1: 1.5, 16: 1.7, 64: 2.2}
 OVER_GENERATE = 4.0
@@ -124,7 +110,7 @@ def main() -> int:
         raise BenchFailed("PyTorch sees no GPU here: these bars need one")
     settings = config.load({"model": "demo"})
     tokenizer = options.tokenizer or Path(local_model_folder(settings))
-    folder = random_model(tokenizer, settings.cache_dir / "bench" / "random-4b", SHAPE)
+    folder = random_model(tokenizer, settings.cache_dir / "bench" / "random-4b", SHAPES["4b"])
     floor_s = weight_bytes(folder) / bandwidth()
     torch.cuda.empty_cache()
     setup = Setup(

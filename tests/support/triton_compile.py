@@ -15,39 +15,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
+from transformers import Gemma3TextConfig
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
+from benchmarks.gemma_shapes import SHAPES
+
+Cases: TypeAlias = dict[str, Callable[[], object]]
+"""What launches some kernels, by name."""
+
 ARCHITECTURES = (80, 86, 89, 90, 120)
 SHARED_LIMITS = {80: 101_376, 86: 101_376, 89: 101_376, 90: 232_448, 120: 101_376}
 """Bytes of shared memory that a block may take; an A100 has more, which nothing here relies on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A Gemma 3's sizes, from its config.json."""
-
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    window: int
-
-
-SHAPES = {
-    "270m": Shape(640, 2048, 4, 1, 256, 512),
-    "1b": Shape(1152, 6912, 4, 1, 256, 512),
-    "4b": Shape(2560, 10240, 8, 4, 256, 1024),
-    "12b": Shape(3840, 15360, 16, 8, 256, 1024),
-    "27b": Shape(5376, 21504, 32, 16, 128, 1024),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +102,7 @@ def compiling(seen: Callable[[JITFunction[Any], Any, str], None]) -> Iterator[_C
         driver.set_active(None)
 
 
-def compile_cases(
-    cases: dict[str, Callable[[], object]], architectures: tuple[int, ...]
-) -> list[Compiled]:
+def compile_cases(cases: Cases, architectures: tuple[int, ...]) -> list[Compiled]:
     """Run each case for each architecture; every kernel that its launches made, once."""
     results: list[Compiled] = []
     current = ""
@@ -151,26 +135,26 @@ def compile_cases(
     return results
 
 
-def attention_cases(shape: Shape, dtype: torch.dtype, name: str) -> dict[str, Callable[[], object]]:
+def attention_cases(config: Gemma3TextConfig, dtype: torch.dtype, name: str) -> Cases:
     """A decode step and one with a chunk, with as many splits as there can be."""
     from bot.engine.cuda import triton_attention
     from bot.engine.cuda.attention_plan import MAX_SPLITS, AttentionPlan
 
-    def attend(prefill: bool) -> None:
-        def ints(*size: int) -> torch.Tensor:
-            return torch.empty(size, dtype=torch.int32, device="meta")
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
 
+    def attend(prefill: bool) -> None:
         rows = 64
+        ints = partial(torch.empty, dtype=torch.int32, device="meta")
         plan = AttentionPlan(
             query_starts=ints(rows + 1), num_keys=ints(rows), table_starts=ints(rows),
             last_keys=ints(rows), slot_mapping=ints(rows), tiles=ints(rows, 4),
-            block_tables=ints(rows, 512), window=shape.window, prefill=prefill,
+            block_tables=ints(rows, 512), window=config.sliding_window, prefill=prefill,
             num_splits=MAX_SPLITS, partial_rows=rows,
         )  # fmt: skip
-        all_heads = shape.heads + 2 * shape.kv_heads
-        packed = torch.empty((rows, all_heads, shape.head_dim), dtype=dtype, device="meta")
-        cache = torch.empty((99, 16, shape.kv_heads, shape.head_dim), dtype=dtype, device="meta")
-        triton_attention.paged_attention(packed[:, : shape.heads], cache, cache, plan, 0.0625)
+        numbers = partial(torch.empty, dtype=dtype, device="meta")
+        query = numbers(rows, heads + 2 * kv_heads, config.head_dim)[:, :heads]
+        cache = numbers(99, 16, kv_heads, config.head_dim)
+        triton_attention.paged_attention(query, cache, cache, plan, 0.0625)
 
     kind = str(dtype).removeprefix("torch.")
     return {
@@ -179,39 +163,41 @@ def attention_cases(shape: Shape, dtype: torch.dtype, name: str) -> dict[str, Ca
     }
 
 
-def layer_cases(shape: Shape, dtype: torch.dtype, name: str) -> dict[str, Callable[[], object]]:
+def layer_cases(config: Gemma3TextConfig, dtype: torch.dtype, name: str) -> Cases:
     """The kernels between the products of a layer."""
     from bot.engine.cuda import layer_kernels
 
-    def empty(*size: int, dtype: torch.dtype = dtype) -> torch.Tensor:
-        return torch.empty(size, dtype=dtype, device="meta")
+    heads, kv_heads, dim = (
+        config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    )  # fmt: skip
+    numbers = partial(torch.empty, dtype=dtype, device="meta")
+    floats = partial(torch.empty, dtype=torch.float32, device="meta")
 
     def launch() -> None:
-        rows, weight = 64, empty(shape.hidden, dtype=torch.float32)
-        hidden, residual = empty(rows, shape.hidden), empty(rows, shape.hidden)
+        rows, weight = 64, floats(config.hidden_size)
+        hidden, residual = (numbers(rows, config.hidden_size) for _ in range(2))
         layer_kernels.rms_norm(hidden, weight, 1e-6)
         layer_kernels.add_norm(hidden, residual, weight, weight, 1e-6)
-        layer_kernels.gelu_mul(empty(rows, 2 * shape.intermediate))
-        qkv = empty(rows, (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
-        cache = empty(99, 16, shape.kv_heads, shape.head_dim)
-        slots = empty(rows, dtype=torch.int32)
-        rope = empty(rows, 2, shape.head_dim // 2, dtype=torch.float32)[:, 1]
-        norms = empty(2, shape.head_dim, dtype=torch.float32)
-        layer_kernels.norm_rope_write(qkv, norms, rope, rope, slots, cache, cache, 1e-6)
-        heads = empty(rows, shape.kv_heads, shape.head_dim)
-        layer_kernels.write_kv(heads, heads, slots, cache, cache)
+        layer_kernels.gelu_mul(numbers(rows, 2 * config.intermediate_size))
+        qkv, cache = numbers(rows, (heads + 2 * kv_heads) * dim), numbers(99, 16, kv_heads, dim)
+        slots = torch.empty(rows, dtype=torch.int32, device="meta")
+        rope = floats(rows, 2, dim // 2)[:, 1]
+        layer_kernels.norm_rope_write(qkv, floats(2, dim), rope, rope, slots, cache, cache, 1e-6)
+        keys = numbers(rows, kv_heads, dim)
+        layer_kernels.write_kv(keys, keys, slots, cache, cache)
 
     return {f"{name} layer {str(dtype).removeprefix('torch.')}": launch}
 
 
-def all_cases() -> dict[str, Callable[[], object]]:
+def all_cases() -> Cases:
     """Every kernel as every size of Gemma 3 launches it."""
-    cases: dict[str, Callable[[], object]] = {}
+    cases: Cases = {}
     for name, shape in SHAPES.items():
+        config = Gemma3TextConfig(**shape)
         # In float16 everything is as large as in bfloat16: one size of model shows that.
         for dtype in (torch.bfloat16, torch.float32, *([torch.float16] if name == "4b" else [])):
-            cases |= attention_cases(shape, dtype, name)
-            cases |= layer_cases(shape, dtype, name)
+            cases |= attention_cases(config, dtype, name)
+            cases |= layer_cases(config, dtype, name)
     return cases
 
 

@@ -133,15 +133,17 @@ class DecodeGraphs:
         return self._decode_step(inputs[:, 0].contiguous(), inputs[:, 1].contiguous(), plans)
 
 
-def record_cuda(step: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
-    """Record a step as a CUDA graph."""
+def record_cuda(
+    step: Callable[[], Outputs], graph: torch.cuda.CUDAGraph | None = None
+) -> tuple[Callable[[], None], Outputs]:
+    """Record a step as a CUDA graph: a new one, or the one given."""
     warm_up = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     warm_up.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(warm_up):  # libraries allocate and choose kernels on the first calls
         for _ in range(2):
             step()
     torch.cuda.current_stream().wait_stream(warm_up)
-    graph = torch.cuda.CUDAGraph()
+    graph = torch.cuda.CUDAGraph() if graph is None else graph
     with torch.cuda.graph(graph):
         outputs = step()
     return graph.replay, outputs

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.support.triton_compile import ARCHITECTURES, SHAPES, SHARED_LIMITS
+from benchmarks.gemma_shapes import SHAPES
+from tests.support.triton_compile import ARCHITECTURES, SHARED_LIMITS
 
 KERNELS = {
     "paged_attention_kernel",
