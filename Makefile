@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-fast check format components clean
+.PHONY: gpu-dry-run help install demo test test-slow test-fast check format components clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
@@ -34,6 +34,12 @@ test-fast: $(STAMP) ## run the tests that need neither weights nor a browser
 
 components: ## install Chromium and PostgreSQL for the tests
 	@VENV="$(VENV)" bash tests/setup/components.sh
+
+gpu-dry-run: ## run the engine on a pretend GPU (some 5 GB; needs gcc)
+	@bash tests/gpu/install.sh .venv-cuda
+	CUDA_PYTHON=.venv-cuda/bin/python bash tests/gpu/pretend_gpu/build.sh build/pretend-gpu
+	FAKE_GPUS=2 bash tests/gpu/pretend_gpu/run.sh build/pretend-gpu .venv-cuda/bin/python -m pytest tests/gpu
+	.venv-cuda/bin/python -m tests.gpu.dry_run --out build/gpu-dry-run.json
 
 check: $(STAMP) ## check style, types and import contracts
 	$(BIN)/ruff check .

@@ -17,6 +17,10 @@ from bot.engine.attention.base import BackendChoice, BackendQuery, Row, Step, sl
 from bot.engine.attention.module_layers import build_module_layers
 from bot.engine.schedule.block_manager import NULL_BLOCK
 
+# cuDNN's attention builds a plan for every new shape, which takes long, and shapes here change with
+# every chunk. PyTorch prefers it on Hopper. This covers the vision tower too.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 _SPLIT_WASTE = 2048  # padded tokens that cost as much as one attention call more
 
 

@@ -219,7 +219,7 @@ class ModelRunner:
             hidden: [T, hidden].
             logits: [T, V], where they are computed already.
         """
-        finite = torch.isfinite(hidden).all(-1).tolist()
+        finite = read_finite_rows(hidden)
         broken: list[Sequence] = []
         sequences: list[Sequence] = []
         last_rows: list[int] = []
@@ -249,6 +249,12 @@ class ModelRunner:
             pools.append(self.backend.new_pool(self.step, group, num_blocks, like))
         self.layers.bind_pools(pools)
         return pools
+
+
+def read_finite_rows(hidden: torch.Tensor) -> list[bool]:
+    """Which rows of [T, hidden] are finite; waits for the device."""
+    finite: list[bool] = torch.isfinite(hidden).all(-1).tolist()
+    return finite
 
 
 def _build_rows(chunks: list[Chunk]) -> list[Row]:
