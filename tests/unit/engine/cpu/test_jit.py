@@ -58,6 +58,7 @@ def test_each_kind_of_cpu_gets_its_instructions(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 @pytest.mark.skipif(not has("avx512vnni"), reason="here all other tests run on AVX2 alone")
 def test_the_kernel_tests_pass_with_avx2_alone(tmp_path: Path) -> None:
     tests = [
