@@ -76,8 +76,12 @@ class ToyHarness(Harness):
         self, text: str, *, by: Person = Person.ASKER, after: Message | None = None
     ) -> str:
         said = await self.say(f"{self.bot} /{text}", by=by, after=after)
-        posts = await self.told(said)
-        return posts[0]
+
+        def answer() -> str | None:  # its first post: of a long answer the rest may come late
+            posts = self.posts(said)
+            return next((text for text in posts if text.startswith(f"@{WHO[by]} ")), None)
+
+        return str(await self.until(answer, f"an answer to /{text}"))
 
     # --- what people read
 
